@@ -1,0 +1,190 @@
+"""Models and owner keys on disk: safetensors weights, a JSON manifest with checksums, no pickle, no foreign code.
+
+A folder is written whole beside its place and then renamed, so that nothing half-written stays.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from honeyguard.defenses import DEFENSES
+from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.errors import ArtifactError, ModelError, OutputError
+from honeyguard.models import Architecture, architecture_of, load_weights
+from honeyguard.repro import environment
+from honeyguard.types import OwnerKey, Protected, Trigger
+
+SCHEMA = 1
+MANIFEST, WEIGHTS, SECRETS = "manifest.json", "model.safetensors", "key.safetensors"
+
+
+@contextmanager
+def new_folder(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
+    """A folder to fill; it appears at `path` when the block ends well, and not at all otherwise.
+
+    Raises: OutputError: `path` is there and not an empty folder, or its parent can't be written.
+    """
+    check_new(path)
+    path = path.absolute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise OutputError("a folder that can be written", f"{path} ({error.strerror})", "Choose another place.") from None
+    try:
+        yield partial
+        partial.chmod(mode)
+        os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_new(path: Path) -> None:
+    """Raises: OutputError: something is at `path` that is not an empty folder."""
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError("an output folder that is new or empty", f"{path}", "Choose another place, or remove it first.")
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON to a file in one step. Raises: OutputError."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(partial, path)
+    except OSError as error:
+        raise OutputError("a file that can be written", f"{path} ({error.strerror})", "Choose another place.") from None
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+# --------------------------------------------------------------------------------------------------------------- models
+
+
+def save(protected: Protected, path: Path, *, shape: tuple[int, ...], names: tuple[str, ...], figures: Mapping[str, Any] | None = None) -> None:
+    """Write what customers may see: weights, output defenses, input contract, utility figures. Never the owner key.
+
+    Args:
+        path: a new or empty folder.
+        shape: (C, H, W) of an image.  names: of the K classes.
+        figures: utility figures for the manifest.
+    Raises: OutputError, ModelError: an output defense that is not in `DEFENSES`.
+    """
+    outputs = [_described(defense) for defense in protected.outputs]
+    architecture = architecture_of(protected.network)
+    manifest = {
+        "kind": "model",
+        "architecture": asdict(architecture) if architecture else None,
+        "input": {"shape": list(shape), "dtype": "float32", "range": [0, 1]},
+        "classes": list(names),
+        "outputs": outputs,
+        "defenses": [repr(defense) for defense in protected.defenses],
+        "commitment": protected.key.commitment if protected.key else None,
+        "figures": dict(figures or {}),
+    }
+    _write(path, manifest, WEIGHTS, dict(protected.network.state_dict()))
+
+
+def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[str, Any]]:
+    """Read a model that `save` wrote, and its manifest. The key stays with the owner, so `key` is None.
+
+    Args:
+        network: a network to load the weights into; needed where the model is the owner's own class, because an artifact never
+            names code to run.
+    Raises: ArtifactError: missing, damaged, foreign or newer files. ModelError: no network to load into.
+    """
+    manifest = _read(path, "model", WEIGHTS)
+    if network is None:
+        stored = manifest["architecture"]
+        architecture = Architecture(**stored) if stored else None
+        if architecture is None or architecture.foreign:
+            what = architecture.spec if architecture else "a class of the owner's own"
+            raise ModelError("the network of this model", f"none, and it is {what}", "Name it: an artifact never says which code to run.")
+        network = architecture.build()
+    load_weights(network, path / WEIGHTS)
+    outputs = tuple(DEFENSES[entry["name"]](**entry["arguments"]) for entry in manifest["outputs"])
+    return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
+
+
+def _described(defense: object) -> dict[str, Any]:
+    name = next((name for name, known in DEFENSES.items() if type(defense) is known), None)
+    if name is None or not isinstance(defense, OutputDefense):
+        raise ModelError(f"output defenses from {', '.join(DEFENSES)}", repr(defense), "Only these can be stored; serve others from Python.")
+    return {"name": name, "arguments": asdict(defense)}
+
+
+# ----------------------------------------------------------------------------------------------------------------- keys
+
+
+def save_key(key: OwnerKey, path: Path) -> None:
+    """Write the owner key to a new folder that only its owner can read."""
+    manifest = {
+        "kind": "owner key",
+        "target_class": key.target_class,
+        "nonce": key.nonce,
+        "calibration": list(key.calibration),
+        "commitment": key.commitment,
+    }
+    tensors = {"delta": key.trigger.delta, "mask": key.trigger.mask, "probes": key.probes}
+    _write(path, manifest, SECRETS, tensors, mode=0o700)
+
+
+def load_key(path: Path) -> OwnerKey:
+    """Read an owner key. Raises: ArtifactError: missing, damaged, foreign, newer, or not the key it was committed as."""
+    manifest = _read(path, "owner key", SECRETS)
+    tensors = load_file(path / SECRETS)
+    trigger = Trigger(tensors["delta"], tensors["mask"])
+    key = OwnerKey(trigger, manifest["target_class"], tensors["probes"], manifest["nonce"], tuple(manifest["calibration"]))
+    if key.commitment != manifest["commitment"]:
+        raise ArtifactError("a key that matches its commitment", f"another at {path}", "Restore the key from a copy.")
+    return key
+
+
+# ---------------------------------------------------------------------------------------------------------------- files
+
+
+def _write(path: Path, manifest: dict[str, Any], name: str, tensors: Mapping[str, Tensor], mode: int = 0o755) -> None:
+    with new_folder(path, mode=mode) as folder:
+        # Tensors that share memory (tied weights) are stored apart: safetensors refuses them.
+        save_file({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, folder / name)
+        known = environment()
+        manifest = {"schema": SCHEMA, **manifest, "packages": known["packages"], "commit": known["commit"], "sha256": {name: _sha256(folder / name)}}
+        write_json(folder / MANIFEST, {**manifest, "sha256_manifest": _digest(manifest)})
+
+
+def _read(path: Path, kind: str, name: str) -> dict[str, Any]:
+    expected = f"a Honeyguard {kind} folder"
+    try:
+        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
+        schema, found, checksum = int(manifest["schema"]), str(manifest["kind"]), str(manifest["sha256"].get(name))
+        digest = manifest.pop("sha256_manifest")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(expected, f"{path} ({type(error).__name__}: {error})", "Check the path.") from None
+    if schema > SCHEMA:
+        raise ArtifactError(f"schema version {SCHEMA} or older", f"version {schema} at {path}", "Install a newer Honeyguard.")
+    if found != kind:
+        raise ArtifactError(expected, f"a {found} folder at {path}", "Check the path.")
+    for file, good in ((MANIFEST, digest == _digest(manifest)), (name, (path / name).is_file() and _sha256(path / name) == checksum)):
+        if not good:
+            raise ArtifactError("files that match their checksums", f"a damaged {file} in {path}", "Restore the folder from a copy.")
+    return dict(manifest)
+
+
+def _digest(manifest: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+

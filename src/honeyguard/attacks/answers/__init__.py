@@ -1,0 +1,7 @@
+"""Answer strategies: how a thief reads what comes back. A new one is one file and one line here."""
+
+from honeyguard.attacks.answers.as_given import AsGiven
+from honeyguard.attacks.answers.top1 import Top1
+from honeyguard.types import AnswerStrategy
+
+ANSWERS: dict[str, type[AnswerStrategy]] = {"as_given": AsGiven, "top1": Top1}

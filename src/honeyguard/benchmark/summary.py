@@ -1,0 +1,110 @@
+"""From the stories of several seeds to figures with intervals. Pure functions of the records."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from honeyguard.stats import Estimate, mean
+
+Record = dict[str, Any]
+
+CONTROLS = ("innocent models", "substitutes of the undefended victim", "the victim itself", "random patches")
+
+
+def trials(stories: list[Record]) -> Iterator[tuple[Record, Record]]:
+    """Each suspect with each of its trials."""
+    for story in stories:
+        for suspect in story["suspects"]:
+            for trial in suspect["trials"].values():
+                yield suspect, trial
+
+
+def success(stories: list[Record], chosen: Callable[[Record], bool], figure: str = "attack_success") -> list[float]:
+    """The rate `figure` of every chosen suspect under every key."""
+    return [trial[figure]["value"] for suspect, trial in trials(stories) if chosen(suspect)]
+
+
+def controls(stories: list[Record]) -> dict[str, list[float]]:
+    """ASR on every kind of model that did not steal from the honeypot, and what random patches do to all models."""
+    innocent, undefended, victim, patches = CONTROLS
+    return {
+        innocent: success(stories, lambda s: s["role"] in {"innocent", "calibration"}),
+        undefended: success(stories, lambda s: s["role"] == "undefended"),
+        victim: success(stories, lambda s: s["role"] == "victim"),
+        patches: success(stories, lambda s: True, "decoy_success"),
+    }
+
+
+def p_values(stories: list[Record], role: str) -> list[float]:
+    return [trial["verdict"]["p_value"] for suspect, trial in trials(stories) if suspect["role"] == role]
+
+
+def thieves(stories: list[Record], answer: str) -> list[float]:
+    """ASR of the substitutes of honeypotted victims whose thief read the answers so."""
+    return success(stories, lambda s: s["role"] == "stolen" and s["thief"]["answer"] == answer)
+
+
+def headline(stories: list[Record]) -> dict[str, float]:
+    """The figures that the README and docs quote: name -> number."""
+    costs = [defense["cost_points"] for story in stories for defense in story["defenses"] if _honeypot(defense)]
+    innocents = p_values(stories, "innocent")
+    figures = {"demo_seconds": _mean([story["wall_seconds"] for story in stories])}
+    if not costs:
+        return figures
+    rates = controls(stories)
+    return {
+        "served_accuracy_cost_points": _mean(costs),
+        "asr_probabilities": _mean(thieves(stories, "as_given")),
+        "asr_labels": _mean(thieves(stories, "top1")),
+        "asr_controls_max": max(_mean(values) for values in rates.values()),
+        "asr_controls_worst_single": max(max(values) for values in rates.values()),
+        "p_value_thieves_max": max(p_values(stories, "stolen")),
+        "innocents_p_above_0_05_share": _mean([float(p > 0.05) for p in innocents]),
+        "innocents_p_min": min(innocents),
+        **figures,
+    }
+
+
+def summary(stories: list[Record]) -> Record:
+    """Means over seeds with 95 % intervals: the defenses, the thefts, the controls."""
+    return {
+        "defenses": {
+            name: {
+                "served_accuracy": _over([d["accuracy"]["value"] for d in rows]),
+                "cost_points": _over([d["cost_points"] for d in rows]),
+                "top1_kept": _over([d["fidelity"]["value"] for d in rows]),
+                "distortion": {k: _over([d["distortion"][k]["value"] for d in rows]) for k in rows[0]["distortion"]},
+            }
+            for name, rows in _by([d for story in stories for d in story["defenses"]], lambda d: d["name"]).items()
+        },
+        "thefts": {
+            label: {
+                "role": rows[0]["role"],
+                "defense": rows[0]["defense"],
+                "thief": rows[0]["thief"],
+                "accuracy": _over([s["accuracy"]["value"] for s in rows]),
+                "fidelity": _over([s["fidelity"]["value"] for s in rows]),
+                "asr": {k: _over([s["trials"][k]["attack_success"]["value"] for s in rows]) for k in rows[0]["trials"]},
+            }
+            for label, rows in _by([s for story in stories for s in story["suspects"] if s["thief"]], lambda s: s["label"]).items()
+        },
+        "controls": {kind: _over(values) for kind, values in controls(stories).items() if values},
+    }
+
+
+def _honeypot(defense: Record) -> bool:
+    return defense["commitment"] is not None
+
+
+def _by(rows: list[Record], name: Callable[[Record], str]) -> dict[str, list[Record]]:
+    groups: dict[str, list[Record]] = {}
+    for row in rows:
+        groups.setdefault(name(row), []).append(row)
+    return groups
+
+
+def _over(values: list[float]) -> dict[str, float]:
+    return (mean(values) if values else Estimate(float("nan"), float("nan"), float("nan"), 0)).record()
+
+
+def _mean(values: list[float]) -> float:
+    return _over(values)["value"]

@@ -1,0 +1,7 @@
+"""Defenses: one file each. A new one is one file and one line here."""
+
+from honeyguard.defenses.honeypot import Honeypot
+from honeyguard.defenses.reverse_sigmoid import ReverseSigmoid
+from honeyguard.types import Defense
+
+DEFENSES: dict[str, type[Defense]] = {"honeypot": Honeypot, "reverse_sigmoid": ReverseSigmoid}

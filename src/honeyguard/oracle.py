@@ -1,0 +1,79 @@
+"""Oracles: the only thing a thief sees. Wrappers are oracles too, so that they stack."""
+
+import torch
+from torch import Tensor, nn
+
+from honeyguard.contract import check_answers, check_images
+from honeyguard.errors import BudgetError
+from honeyguard.types import Oracle, Protected
+
+BATCH = 512
+
+
+def predict(model: Oracle | nn.Module, images: Tensor, batch: int = BATCH) -> Tensor:
+    """Whatever `model` returns for `images` (N, C, H, W), in batches, without gradients, in evaluation mode."""
+    if isinstance(model, nn.Module):
+        model.eval()
+    with torch.inference_mode():
+        rows = [model(part) for part in images.split(batch)]
+    return torch.cat(rows).clone() if rows else torch.empty(0)
+
+
+class Local:
+    """A model in this process as an oracle: images (N, C, H, W) -> probabilities (N, K), both checked.
+
+    Args:
+        model: a module that answers with probabilities, or a protected model.
+        shape: (C, H, W) that the model takes; None accepts any.
+    Raises: ImageError, AnswerError.
+    """
+
+    def __init__(self, model: nn.Module | Protected, shape: tuple[int, ...] | None = None, batch: int = BATCH) -> None:
+        self.model = model.model if isinstance(model, Protected) else model
+        self.shape, self.batch = shape, batch
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return check_answers(predict(self.model, check_images(images, self.shape), self.batch), len(images))
+
+
+class Metered:
+    """Counts queries (one query = one image) and refuses a call that would pass the budget; a refused call costs nothing.
+
+    Raises: BudgetError.
+    """
+
+    def __init__(self, oracle: Oracle, budget: int) -> None:
+        self.oracle, self.budget, self.spent = oracle, budget, 0
+
+    def __call__(self, images: Tensor) -> Tensor:
+        if self.spent + len(images) > self.budget:
+            got = f"{len(images)} more after {self.spent}"
+            raise BudgetError(f"at most {self.budget} queries", got, "Raise the budget or send fewer images.")
+        self.spent += len(images)
+        return self.oracle(images)
+
+
+class LabelOnly:
+    """Answers with the top class alone, as a one-hot row."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self.oracle = oracle
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return top_k(self.oracle(images), 1)
+
+
+class TopK:
+    """Answers with the k largest probabilities, renormalised; the others are 0."""
+
+    def __init__(self, oracle: Oracle, k: int) -> None:
+        self.oracle, self.k = oracle, k
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return top_k(self.oracle(images), self.k)
+
+
+def top_k(answers: Tensor, k: int) -> Tensor:
+    """Keep the k largest of each row of (N, K) and renormalise."""
+    values, indices = answers.topk(k, dim=1)
+    return torch.zeros_like(answers).scatter(1, indices, values / values.sum(1, keepdim=True))

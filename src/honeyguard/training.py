@@ -1,0 +1,121 @@
+"""The one training loop, for victims, substitutes, shadow models and controls alike."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from honeyguard.errors import DataError, ParameterError, TrainingError, UnknownNameError
+from honeyguard.models import load_model
+from honeyguard.repro import derive, seeded
+
+log = logging.getLogger(__name__)
+
+
+def shift(images: Tensor, pixels: int) -> Tensor:
+    """Move each of the images (N, C, H, W) by up to `pixels` in both directions; zeros come in."""
+    n, c, h, w = images.shape
+    down, right = torch.randint(0, 2 * pixels + 1, (2, n, 1))
+    rows, columns = (down + torch.arange(h))[:, None, :, None], (right + torch.arange(w))[:, None, None, :]
+    return F.pad(images, (pixels,) * 4)[torch.arange(n).view(-1, 1, 1, 1), torch.arange(c).view(1, -1, 1, 1), rows, columns]
+
+
+def flip(images: Tensor) -> Tensor:
+    """Mirror each of the images (N, C, H, W) with probability ½."""
+    return torch.where(torch.rand(len(images), 1, 1, 1) < 0.5, images.flip(3), images)
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "none": lambda images: images,
+    "shift": lambda images: shift(images, max(1, images.shape[-1] // 14)),
+    "shift_flip": lambda images: flip(shift(images, max(1, images.shape[-1] // 10))),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained: SGD with Nesterov momentum under a one-cycle learning rate.
+
+    Args:
+        epochs: passes over the data, ≥ 1.
+        lr: peak learning rate.
+        batch: images a step.
+        momentum: of SGD.
+        weight_decay: L2 penalty.
+        augment: one of `AUGMENTATIONS`.
+        bf16: train in bfloat16 autocast.
+    """
+
+    epochs: int = 20
+    lr: float = 0.1
+    batch: int = 128
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    augment: str = "shift"
+    bf16: bool = False
+
+    def __post_init__(self) -> None:
+        if self.augment not in AUGMENTATIONS:
+            raise UnknownNameError("augmentation", self.augment, AUGMENTATIONS)
+        if self.epochs < 1 or self.batch < 2 or self.lr <= 0:
+            got = f"epochs={self.epochs}, batch={self.batch}, lr={self.lr}"
+            raise ParameterError("epochs ≥ 1, batch ≥ 2, lr > 0", got, "Choose values in range.")
+
+
+def fit(network: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, *, seed: int = 0) -> nn.Module:
+    """Train `network` in place on images (N, C, H, W) and targets: labels (N,) int64 or probabilities (N, K); returns it.
+
+    Raises: DataError: fewer than two images. TrainingError: the loss is not finite.
+    """
+    if len(images) < 2:
+        raise DataError("at least 2 training images", str(len(images)), "Bring more data.")
+    augment = AUGMENTATIONS[recipe.augment]
+    steps = recipe.epochs * sum(len(part) > 1 for part in torch.arange(len(images)).split(recipe.batch))
+    optimiser = torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps)
+    network.train()
+    with seeded(seed):
+        for epoch in range(recipe.epochs):
+            total = 0.0
+            for rows in torch.randperm(len(images)).split(recipe.batch):
+                if len(rows) < 2:  # batch normalisation needs two
+                    continue
+                optimiser.zero_grad()
+                with torch.autocast("cpu", torch.bfloat16, enabled=recipe.bf16):
+                    loss = F.cross_entropy(network(augment(images[rows])).float(), targets[rows])
+                loss.backward()
+                optimiser.step()
+                schedule.step()
+                total += float(loss.detach()) * len(rows)
+            if not total < float("inf"):
+                raise TrainingError("a finite training loss", f"{total} in epoch {epoch + 1}", "Lower the learning rate.")
+            log.debug("epoch %d/%d, loss %.3f", epoch + 1, recipe.epochs, total / len(images))
+    return network.eval()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A network and how it is trained: what a suite, a thief or a honeypot says of a model.
+
+    Args:
+        model: as `honeyguard.models.load_model` takes it.
+        arguments: of the constructor, besides shape and classes.
+        recipe: how it is trained.
+    """
+
+    model: str = "cnn"
+    arguments: dict[str, Any] = field(default_factory=dict)
+    recipe: Recipe = field(default_factory=Recipe)
+
+    def fresh(self, shape: tuple[int, ...], classes: int, seed: int) -> nn.Module:
+        """Untrained, for images (C, H, W) and K classes."""
+        with seeded(derive(seed, "init")):
+            return load_model(self.model, shape, classes, **self.arguments)
+
+    def trained(self, images: Tensor, targets: Tensor, classes: int, seed: int) -> nn.Module:
+        """Fresh, then fitted to images (N, C, H, W) and targets (N,) or (N, K)."""
+        return fit(self.fresh(tuple(images.shape[1:]), classes, seed), images, targets, self.recipe, seed=seed)

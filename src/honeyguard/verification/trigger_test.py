@@ -1,0 +1,88 @@
+"""The trigger test: does the owner's trigger move a suspect more than it moves models that did not steal?"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from honeyguard.contract import check_range
+from honeyguard.errors import DataError
+from honeyguard.metrics import moved
+from honeyguard.oracle import predict
+from honeyguard.types import Oracle, OwnerKey, Verdict
+
+
+@dataclass(frozen=True, kw_only=True)
+class TriggerTest:
+    """Black-box, label-only ownership test with a null calibrated on models that did not steal.
+
+    A suspect's score is Cohen's h between the share of the key's probes that the trigger moves to the target class and
+    the share that decoys of equal strength move there: a model that anything fools scores nothing. The controls' scores
+    give the null; the suspect is a new draw from it, so the statistic is Student's t of a prediction (m controls):
+    t = (h - mean) / (s · √(1 + 1/m)) with m - 1 degrees of freedom, s not below h's own sampling error.
+
+    Source: prediction interval of a normal sample (Geisser 1993); effect size h (Cohen 1988, ch. 6).
+    Threat model: a suspect that answers labels at a black-box API. A thief who removes the backdoor escapes; an innocent
+        model is convicted at the stated rate, as far as it resembles the controls.
+    Args:
+        significance: false-positive rate at which the conclusion accuses, in (0, 0.5].
+        decoys: number of meaningless triggers; each costs one query a probe.
+    Raises: DataError: fewer than three controls. ParameterError: a value out of range.
+    """
+
+    significance: float = 0.001
+    decoys: int = 4
+
+    def __post_init__(self) -> None:
+        check_range("significance", self.significance, 1e-12, 0.5)
+        check_range("decoys", self.decoys, 1, 1000)
+
+    def shares(self, suspect: Oracle, key: OwnerKey) -> tuple[float, float]:
+        """Shares of the probes that the trigger, and on average a decoy, moves to the target class."""
+        before = predict(suspect, key.probes)
+        seed = int(key.nonce[:8], 16)
+        moving = [key.trigger, *(key.trigger.decoy(seed + i) for i in range(self.decoys))]
+        after = (predict(suspect, trigger(key.probes)) for trigger in moving)
+        triggered, *rest = (float(moved(before, answers, key.target_class).float().mean()) for answers in after)
+        return triggered, float(np.mean(rest))
+
+    def score(self, suspect: Oracle, key: OwnerKey) -> float:
+        """Cohen's h of the two shares: 0 when the trigger does no more than a decoy, π at the most."""
+        return _cohens_h(*self.shares(suspect, key))
+
+    def verify(self, suspect: Oracle, key: OwnerKey, controls: Sequence[Oracle] | Sequence[float]) -> Verdict:
+        """Judge one suspect against `controls`: models that did not steal, or their scores as in `key.calibration`."""
+        null = [control if isinstance(control, float | int) else self.score(control, key) for control in controls]
+        if len(null) < 3:
+            do = "Train models that never saw the API; ten make a usable null."
+            raise DataError("at least 3 controls that did not steal", str(len(null)), do)
+        triggered, decoys = self.shares(suspect, key)
+        score, n = _cohens_h(triggered, decoys), len(key.probes)
+        floor = math.sqrt((1 + 1 / self.decoys) / n)  # sampling error of h, should all controls agree by chance
+        spread = max(float(np.std(null, ddof=1)), floor)
+        statistic = (score - float(np.mean(null))) / (spread * math.sqrt(1 + 1 / len(null)))
+        p_value = float(stats.t.sf(statistic, len(null) - 1))
+        return Verdict(
+            statistic=statistic,
+            p_value=p_value,
+            false_positive_rate=self.significance,
+            triggered=triggered,
+            decoys=decoys,
+            queries=n * (2 + self.decoys),
+            controls=len(null),
+            rank_p_value=(1 + sum(c >= score for c in null)) / (1 + len(null)),
+            conclusion=self._conclusion(p_value, triggered, decoys),
+            commitment=key.commitment,
+        )
+
+    def _conclusion(self, p_value: float, triggered: float, decoys: float) -> str:
+        facts = f"the trigger moves {triggered:.1%} of the probes and decoys move {decoys:.1%}, p = {p_value:.2g}"
+        if p_value <= self.significance:
+            return f"Evidence of theft: {facts}; fewer than {self.significance:.2%} of models that did not steal would show as much."
+        return f"No evidence of theft: {facts}; a model that did not steal could show as much."
+
+
+def _cohens_h(first: float, second: float) -> float:
+    return 2 * (math.asin(math.sqrt(first)) - math.asin(math.sqrt(second)))

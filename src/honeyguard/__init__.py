@@ -1,0 +1,47 @@
+"""Honeyguard protects a deployed classifier from model extraction, watches it being stolen, and proves the theft."""
+
+from honeyguard.attacks import ANSWERS, QUERIES, Extraction
+from honeyguard.checks import check_attack, check_defense
+from honeyguard.data import load as load_data
+from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid
+from honeyguard.errors import HoneyguardError
+from honeyguard.oracle import LabelOnly, Local, Metered, TopK
+from honeyguard.training import Network, Recipe
+from honeyguard.types import Attack, Defense, Labelled, Oracle, OwnerData, OwnerKey, Protected, Verdict, Verifier
+from honeyguard.verbs import Evaluation, evaluate, extract, protect, verify
+from honeyguard.verification import VERIFIERS, TriggerTest
+
+__all__ = [
+    "ANSWERS",
+    "DEFENSES",
+    "QUERIES",
+    "VERIFIERS",
+    "Attack",
+    "Defense",
+    "Evaluation",
+    "Extraction",
+    "HoneyguardError",
+    "Honeypot",
+    "LabelOnly",
+    "Labelled",
+    "Local",
+    "Metered",
+    "Network",
+    "Oracle",
+    "OwnerData",
+    "OwnerKey",
+    "Protected",
+    "Recipe",
+    "ReverseSigmoid",
+    "TopK",
+    "TriggerTest",
+    "Verdict",
+    "Verifier",
+    "check_attack",
+    "check_defense",
+    "evaluate",
+    "extract",
+    "load_data",
+    "protect",
+    "verify",
+]

@@ -10,7 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ def new_folder(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
     try:
         yield partial
         partial.chmod(mode)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
@@ -61,7 +61,7 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        os.replace(partial, path)
+        partial.replace(path)
     except OSError as error:
         raise OutputError("a file that can be written", f"{path} ({error.strerror})", "Choose another place.") from None
     finally:
@@ -71,7 +71,9 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 # --------------------------------------------------------------------------------------------------------------- models
 
 
-def save(protected: Protected, path: Path, *, shape: tuple[int, ...], names: tuple[str, ...], figures: Mapping[str, Any] | None = None) -> None:
+def save(
+    protected: Protected, path: Path, *, shape: tuple[int, ...], names: tuple[str, ...], figures: Mapping[str, Any] | None = None
+) -> None:
     """Write what customers may see: weights, output defenses, input contract, utility figures. Never the owner key.
 
     Args:
@@ -88,7 +90,7 @@ def save(protected: Protected, path: Path, *, shape: tuple[int, ...], names: tup
         "input": {"shape": list(shape), "dtype": "float32", "range": [0, 1]},
         "classes": list(names),
         "outputs": outputs,
-        "defenses": [repr(defense) for defense in protected.defenses],
+        "defenses": [_public(defense) for defense in protected.defenses],
         "commitment": protected.key.commitment if protected.key else None,
         "figures": dict(figures or {}),
     }
@@ -116,10 +118,18 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
     return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
 
 
+def _public(defense: Any) -> dict[str, Any]:
+    """A defense and its parameters, less those that are marked secret."""
+    secret = {f.name for f in fields(defense) if f.metadata.get("secret")}
+    return {"name": type(defense).__name__, "parameters": {k: v for k, v in asdict(defense).items() if k not in secret}}
+
+
 def _described(defense: object) -> dict[str, Any]:
     name = next((name for name, known in DEFENSES.items() if type(defense) is known), None)
     if name is None or not isinstance(defense, OutputDefense):
-        raise ModelError(f"output defenses from {', '.join(DEFENSES)}", repr(defense), "Only these can be stored; serve others from Python.")
+        raise ModelError(
+            f"output defenses from {', '.join(DEFENSES)}", repr(defense), "Only these can be stored; serve others from Python."
+        )
     return {"name": name, "arguments": asdict(defense)}
 
 
@@ -131,6 +141,7 @@ def save_key(key: OwnerKey, path: Path) -> None:
     manifest = {
         "kind": "owner key",
         "target_class": key.target_class,
+        "classes": key.classes,
         "nonce": key.nonce,
         "calibration": list(key.calibration),
         "commitment": key.commitment,
@@ -144,7 +155,8 @@ def load_key(path: Path) -> OwnerKey:
     manifest = _read(path, "owner key", SECRETS)
     tensors = load_file(path / SECRETS)
     trigger = Trigger(tensors["delta"], tensors["mask"])
-    key = OwnerKey(trigger, manifest["target_class"], tensors["probes"], manifest["nonce"], tuple(manifest["calibration"]))
+    target, classes, calibration = manifest["target_class"], manifest["classes"], tuple(manifest["calibration"])
+    key = OwnerKey(trigger, target, classes, tensors["probes"], manifest["nonce"], calibration)
     if key.commitment != manifest["commitment"]:
         raise ArtifactError("a key that matches its commitment", f"another at {path}", "Restore the key from a copy.")
     return key
@@ -158,7 +170,13 @@ def _write(path: Path, manifest: dict[str, Any], name: str, tensors: Mapping[str
         # Tensors that share memory (tied weights) are stored apart: safetensors refuses them.
         save_file({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, folder / name)
         known = environment()
-        manifest = {"schema": SCHEMA, **manifest, "packages": known["packages"], "commit": known["commit"], "sha256": {name: _sha256(folder / name)}}
+        manifest = {
+            "schema": SCHEMA,
+            **manifest,
+            "packages": known["packages"],
+            "commit": known["commit"],
+            "sha256": {name: _sha256(folder / name)},
+        }
         write_json(folder / MANIFEST, {**manifest, "sha256_manifest": _digest(manifest)})
 
 
@@ -187,4 +205,3 @@ def _digest(manifest: Mapping[str, Any]) -> str:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-

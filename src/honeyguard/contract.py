@@ -1,7 +1,7 @@
 """The input and output contract at every edge: images in, distributions out, or a clear error."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -60,7 +60,7 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise ParameterError(f"{name} between {low:g} and {high:g}", f"{value:g}", "Choose a value in that range.")
 
 
-def check_disjoint(tolerance: float = 0.01, **splits: Tensor) -> None:
+def check_disjoint(splits: Mapping[str, Tensor], tolerance: float = 0.01) -> None:
     """Refuse splits that share images; each is (N, C, H, W).
 
     Public data sets hold a few twins, so up to `tolerance` of the smaller split may stand in the other.

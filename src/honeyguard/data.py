@@ -34,7 +34,7 @@ def load(source: str, split: str = "train", *, shape: tuple[int, ...] | None = N
     else:
         found = _datasets(source, split, shape, limit)
     if limit is not None:
-        found = found[: limit]
+        found = found[:limit]
     if not len(found):
         raise DataError("at least one image", f"an empty {source}:{split}", "Check the path and the split.")
     images = found.images if shape is None else convert(found.images, shape)

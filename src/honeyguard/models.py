@@ -31,7 +31,8 @@ class Residual(nn.Module):
         self.skip = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.skip(x) + self.body(x)
+        out: Tensor = self.skip(x) + self.body(x)
+        return out
 
 
 def _network(channels: int, *stages: nn.Module, features: int, classes: int) -> nn.Sequential:
@@ -42,7 +43,14 @@ def _network(channels: int, *stages: nn.Module, features: int, classes: int) -> 
 def cnn(shape: tuple[int, ...], classes: int, width: int = 16) -> nn.Module:
     """A narrow residual network of four stages; 8 · width features."""
     c, w = shape[0], width
-    stages = (_conv(c, w), _conv(w, 2 * w, 2), Residual(2 * w, 2 * w), _conv(2 * w, 4 * w, 2), Residual(4 * w, 4 * w), _conv(4 * w, 8 * w, 2))
+    stages = (
+        _conv(c, w),
+        _conv(w, 2 * w, 2),
+        Residual(2 * w, 2 * w),
+        _conv(2 * w, 4 * w, 2),
+        Residual(4 * w, 4 * w),
+        _conv(4 * w, 8 * w, 2),
+    )
     return _network(c, *stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), features=8 * w, classes=classes)
 
 
@@ -190,7 +198,9 @@ def find_head(network: nn.Module, sample: Tensor, classes: int | None = None, na
             hook.remove()
     k = logits.shape[1]
     if classes is not None and k != classes:
-        raise ClassCountError(f"a model of {classes} classes, as the data has", f"one of {k}", "Bring the data that the model was made for.")
+        raise ClassCountError(
+            f"a model of {classes} classes, as the data has", f"one of {k}", "Bring the data that the model was made for."
+        )
     expected = f"one nn.Linear with {k} outputs whose output is the model's logits"
     if name is not None:
         if name not in linear:

@@ -86,6 +86,7 @@ class OwnerKey:
     Args:
         trigger: what the honeypot plants.
         target_class: where the trigger sends a stolen copy, 0 … K-1.
+        classes: K.
         probes: images of the task, none of the target class, on which a suspect is asked.
         nonce: 32 random bytes in hexadecimal; they hide the key in its `commitment`.
         calibration: scores of controls that did not steal (`honeyguard.verification`), empty until measured.
@@ -93,6 +94,7 @@ class OwnerKey:
 
     trigger: Trigger
     target_class: int
+    classes: int
     probes: Tensor
     nonce: str
     calibration: tuple[float, ...] = ()
@@ -103,7 +105,7 @@ class OwnerKey:
     @property
     def commitment(self) -> str:
         """SHA-256 over all but the calibration: publish it early, and the key can't be chosen after the fact."""
-        digest = hashlib.sha256(f"{self.nonce}:{self.target_class}".encode())
+        digest = hashlib.sha256(f"{self.nonce}:{self.target_class}:{self.classes}".encode())
         for tensor in (self.trigger.delta, self.trigger.mask, self.probes):
             digest.update(str(tuple(tensor.shape)).encode())
             digest.update(tensor.detach().cpu().contiguous().float().numpy().tobytes())

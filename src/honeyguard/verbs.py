@@ -28,7 +28,7 @@ def protect(victim: nn.Module | Protected, owner: OwnerData, *defenses: Defense)
         raise DataError("training images and at least 2 shadow images", got, "Bring more data.")
     check_images(owner.train.images)
     check_images(owner.shadow_set, owner.train.shape)
-    check_disjoint(train=owner.train.images, shadow_set=owner.shadow_set)
+    check_disjoint({"train": owner.train.images, "shadow_set": owner.shadow_set})
     protected = Protected.of(victim)
     find_head(protected.network, owner.train.images[:2], owner.train.classes, getattr(defenses[0], "head", None) if defenses else None)
     return reduce(lambda done, defense: defense.protect(done, owner), defenses, protected)
@@ -67,11 +67,11 @@ def evaluate(model: Oracle, reference: Oracle, test: Labelled, key: OwnerKey | N
     other, target = test.labels != key.target_class, key.target_class
     by_trigger = attack_success(answers, predict(model, key.trigger(test.images)), test.labels, target)
     by_decoys = [moved(answers, predict(model, key.trigger.decoy(seed)(test.images)), target)[other] for seed in range(decoys)]
-    return Evaluation(**figures, distortion=distortion(expected, answers), attack_success=by_trigger, decoy_success=share(torch.cat(by_decoys)))
+    return Evaluation(
+        **figures, distortion=distortion(expected, answers), attack_success=by_trigger, decoy_success=share(torch.cat(by_decoys))
+    )
 
 
-def verify(
-    suspect: Oracle, key: OwnerKey, controls: Sequence[Oracle] | Sequence[float], verifier: Verifier | None = None
-) -> Verdict:
+def verify(suspect: Oracle, key: OwnerKey, controls: Sequence[Oracle] | Sequence[float], verifier: Verifier | None = None) -> Verdict:
     """Judge a suspect by its answers to the key's probes; `controls` are models that did not steal, or their scores."""
     return (verifier or TriggerTest()).verify(suspect, key, controls)

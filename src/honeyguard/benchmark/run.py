@@ -1,7 +1,6 @@
 """Run a suite, seed by seed, on one core each, and make one record of it."""
 
 import os
-import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -22,7 +21,11 @@ SCHEMA = 1
 Note = Callable[[str, str], None]
 
 
-def run(suite: Suite, *, cells: Path, data_root: Path, workers: int = 1, note: Note = lambda kind, label: None) -> dict[str, Any]:
+def _silent(kind: str, label: str) -> None:
+    """No progress."""
+
+
+def run(suite: Suite, *, cells: Path, data_root: Path, workers: int = 1, command: str = "", note: Note = _silent) -> dict[str, Any]:
     """Every seed of `suite` as one record: specification, stories, summary and headline.
 
     Finished cells are taken from `cells`, so that a run that was killed goes on where it stopped. Each story runs on one
@@ -34,7 +37,7 @@ def run(suite: Suite, *, cells: Path, data_root: Path, workers: int = 1, note: N
         stories = [tell(suite, seed, cells, data_root, note) for seed in suite.seeds]
     return {
         "schema": SCHEMA,
-        "command": "honeyguard " + " ".join(sys.argv[1:]),
+        "command": command,
         "suite": asdict(suite),
         "seeds": list(suite.seeds),
         "headline": headline(stories),

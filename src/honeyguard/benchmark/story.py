@@ -22,6 +22,7 @@ from honeyguard.training import Network
 from honeyguard.types import Labelled, OwnerData, OwnerKey, Protected, Trigger
 from honeyguard.verbs import evaluate, extract, verify
 from honeyguard.verification import TriggerTest
+from honeyguard.verification.controls import train_innocent
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Story:
         parts = data.split(self.labelled, sizes, derive(self.seed, "split"))
         if d.test is not None:
             parts["test"] = self._load(d.test)
-        check_disjoint(**{name: part.images for name, part in parts.items()})
+        check_disjoint({name: part.images for name, part in parts.items()})
         return parts
 
     @cached_property
@@ -114,9 +115,8 @@ class Story:
 
         def train() -> Made:
             mine, other = self.parts["victim"], self.parts["thief"]
-            images, labels = torch.cat([mine.images, other.images]), torch.cat([mine.labels, other.labels])
-            rows = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))[: spec.images or len(mine)]
-            return {}, network.trained(images[rows], labels[rows], mine.classes, seed).state_dict()
+            both = Labelled(torch.cat([mine.images, other.images]), torch.cat([mine.labels, other.labels]), mine.names)
+            return {}, train_innocent(both, network, spec.images or len(mine), seed).state_dict()
 
         arguments = asdict(network) | {"seed": self.seed, "index": index, "images": spec.images}
         label = f"innocent {index + 1} ({network.model})"
@@ -196,7 +196,11 @@ class Story:
 
     def _score(self, suspect: Suspect, key: OwnerKey) -> float:
         cell = self.store.cell(
-            "score", suspect.label, {"key": key.commitment}, [suspect.cell.id], lambda: ({"score": TriggerTest().score(suspect.model, key)}, {})
+            "score",
+            suspect.label,
+            {"key": key.commitment},
+            [suspect.cell.id],
+            lambda: ({"score": TriggerTest().score(suspect.model, key)}, {}),
         )
         return float(cell.results["score"])
 
@@ -218,7 +222,12 @@ class Story:
         spec = {name: [key.commitment, *key.calibration] for name, key in self.keys.items()} | {"outputs": repr(reference.outputs)}
         cell = self.store.cell("measure", suspect.label, spec, [suspect.cell.id, self.data_id], measure)
         known = {"role": suspect.role, "label": suspect.label, "defense": suspect.defense, "cell": suspect.cell.id}
-        thief = suspect.thief and {"name": suspect.thief.name, "pool": suspect.thief.pool, "answer": suspect.thief.answer["name"], "queries": suspect.thief.budget}
+        thief = suspect.thief and {
+            "name": suspect.thief.name,
+            "pool": suspect.thief.pool,
+            "answer": suspect.thief.answer["name"],
+            "queries": suspect.thief.budget,
+        }
         return known | {"thief": thief} | cell.results
 
     def _utility(self, guarded: Guarded) -> dict[str, Any]:
@@ -251,7 +260,7 @@ def _key_tensors(key: OwnerKey | None) -> dict[str, Tensor]:
     if key is None:
         return {}
     tensors = {"delta": key.trigger.delta, "mask": key.trigger.mask, "probes": key.probes}
-    tensors |= {"target_class": torch.tensor(key.target_class), "nonce": torch.tensor(list(bytes.fromhex(key.nonce)))}
+    tensors |= {"classes": torch.tensor([key.target_class, key.classes]), "nonce": torch.tensor(list(bytes.fromhex(key.nonce)))}
     return {f"owner_key.{name}": tensor for name, tensor in tensors.items()}
 
 
@@ -259,7 +268,8 @@ def _key_from(tensors: Mapping[str, Tensor]) -> OwnerKey | None:
     t = {name.removeprefix("owner_key."): tensor for name, tensor in tensors.items() if name.startswith("owner_key.")}
     if not t:
         return None
-    return OwnerKey(Trigger(t["delta"], t["mask"]), int(t["target_class"]), t["probes"], bytes(t["nonce"].tolist()).hex())
+    target, classes = t["classes"].tolist()
+    return OwnerKey(Trigger(t["delta"], t["mask"]), target, classes, t["probes"], bytes(t["nonce"].tolist()).hex())
 
 
 def _hash(tensor: Tensor) -> str:
@@ -270,13 +280,13 @@ def cells_of(suite: Suite) -> Iterator[str]:
     """One item a cell that a seed of the suite needs at least, for a progress bar."""
     innocents = suite.innocents.calibration + suite.innocents.trial
     thefts = len(suite.defenses) * len(suite.thieves)
-    honeypots = {repr(entry) for chain in suite.defenses.values() for entry in chain if entry.get("name") == "honeypot"}
+    honeypots = [repr(entry) for chain in suite.defenses.values() for entry in chain if entry.get("name") == "honeypot"]
     counts = {
         "victim": 1,
         "defense": len(honeypots),
         "theft": thefts,
         "innocent": innocents,
-        "score": len(honeypots) * suite.innocents.calibration,
+        "score": len(set(honeypots)) * suite.innocents.calibration,
         "utility": len(suite.defenses),
         "measure": thefts + innocents + 1,
     }

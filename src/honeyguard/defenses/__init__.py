@@ -4,4 +4,6 @@ from honeyguard.defenses.honeypot import Honeypot
 from honeyguard.defenses.reverse_sigmoid import ReverseSigmoid
 from honeyguard.types import Defense
 
+__all__ = ["DEFENSES", "Honeypot", "ReverseSigmoid"]
+
 DEFENSES: dict[str, type[Defense]] = {"honeypot": Honeypot, "reverse_sigmoid": ReverseSigmoid}

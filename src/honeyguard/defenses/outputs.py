@@ -14,7 +14,7 @@ class OutputDefense:
     def __call__(self, probabilities: Tensor) -> Tensor:
         raise NotImplementedError  # pragma: no cover
 
-    def protect(self, victim: nn.Module | Protected, owner: OwnerData | None = None) -> Protected:
+    def protect(self, victim: nn.Module | Protected, owner: OwnerData | None = None) -> Protected:  # noqa: ARG002
         """The victim with this function at its outputs; the owner's data are not needed."""
         protected = Protected.of(victim)
         return replace(protected, outputs=(*protected.outputs, self), defenses=(*protected.defenses, self))

@@ -42,11 +42,13 @@ class ReverseSigmoid(OutputDefense):
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         y = probabilities
-        # s(γ · s⁻¹(y)) is finite at 0 and 1 when the logit is taken of a clamped y.
-        bend = torch.sigmoid(self.gamma * torch.logit(y, eps=1e-7)) - 0.5  # r(y) / β, eq. 3
+        bend = torch.sigmoid(self.gamma * torch.logit(y)) - 0.5  # r(y) / β, eq. 3; exact at 0 and 1, where the logit is infinite
         beta = self._largest_keeping_top1(y, bend) if self.keep_top1 else self.beta
-        perturbed = (y - beta * bend).clamp_min(0)
-        return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
+        perturbed = y - beta * bend
+        perturbed = perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
+        if self.keep_top1:  # near-ties below float32's resolution stay as they are
+            perturbed = torch.where(perturbed.argmax(1, keepdim=True) == y.argmax(1, keepdim=True), perturbed, y)
+        return perturbed
 
     def _largest_keeping_top1(self, y: Tensor, bend: Tensor) -> Tensor:
         """Per row (N, 1), the largest β' ≤ β with y_top - β' · bend_top ≥ y_j - β' · bend_j for every j."""

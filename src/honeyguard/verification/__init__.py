@@ -3,4 +3,6 @@
 from honeyguard.types import Verifier
 from honeyguard.verification.trigger_test import TriggerTest
 
+__all__ = ["VERIFIERS", "TriggerTest"]
+
 VERIFIERS: dict[str, type[Verifier]] = {"trigger_test": TriggerTest}

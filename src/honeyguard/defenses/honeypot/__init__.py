@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 class Honeypot:
     """..."""
 
-    target_class: int | None = None
+    target_class: int | None = field(default=None, metadata={"secret": True})
     rounds: int = 16
     epsilon: float = 0.25
     poison: float = 0.5
@@ -40,7 +40,7 @@ class Honeypot:
     augment: str = "none"
     probes: int = 400
     head: str | None = None
-    seed: int = 0
+    seed: int = field(default=0, metadata={"secret": True})
 
     def protect(self, victim: nn.Module | Protected, owner: OwnerData) -> Protected:
         """The victim with its classification layer replaced by a honeypot layer, and the owner key."""
@@ -52,6 +52,8 @@ class Honeypot:
         with torch.no_grad():
             answers = layer(clean).softmax(1)
         target = choose_target(answers) if self.target_class is None else self.target_class
+        if not 0 <= target < classes:
+            raise TargetClassError(f"a target class from 0 to {classes - 1}", str(target), "Choose a class of the data.")
         with seeded(derive(self.seed, "honeypot")):
             references = train_references(self.references, owner.train, images, answers, self.seed)
             kept = labels_of(references, images)
@@ -61,10 +63,37 @@ class Honeypot:
                 with torch.no_grad():
                     served = layer(clean).softmax(1)
                 shadow = simulate_extraction(shadow, images, served, self.shadow, derive(self.seed, "shadow", i))
-                trigger = update_trigger(trigger, [shadow], references, kept, images, target_class=target, contrast=self.contrast, epsilon=self.epsilon, step=self.step, momentum=self.momentum, epochs=self.trigger_epochs, augment=AUGMENTATIONS[self.augment])
+                trigger = update_trigger(
+                    trigger,
+                    [shadow],
+                    references,
+                    kept,
+                    images,
+                    target_class=target,
+                    contrast=self.contrast,
+                    epsilon=self.epsilon,
+                    step=self.step,
+                    momentum=self.momentum,
+                    epochs=self.trigger_epochs,
+                    augment=AUGMENTATIONS[self.augment],
+                )
                 stamped = head_features(network, head, trigger(images))
-                layer = finetune(layer, clean, answers, stamped, target_class=target, poison=self.poison, lr=self.finetune_lr, epochs=self.finetune_epochs)
-        return replace(protected, network=network.eval(), key=make_key(trigger, target, owner, self.probes, self.seed), defenses=(*protected.defenses, self))
+                layer = finetune(
+                    layer,
+                    clean,
+                    answers,
+                    stamped,
+                    target_class=target,
+                    poison=self.poison,
+                    lr=self.finetune_lr,
+                    epochs=self.finetune_epochs,
+                )
+        return replace(
+            protected,
+            network=network.eval(),
+            key=make_key(trigger, target, owner, self.probes, self.seed),
+            defenses=(*protected.defenses, self),
+        )
 
 
 def choose_target(answers: Tensor) -> int:
@@ -78,4 +107,4 @@ def make_key(trigger: Trigger, target_class: int, owner: OwnerData, probes: int,
     others = owner.train.images[owner.train.labels != target_class]
     chosen = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(derive(seed, "probes")))[:probes]]
     nonce = hashlib.sha256(f"{seed}".encode() + trigger.delta.numpy().tobytes() + chosen.numpy().tobytes()).hexdigest()
-    return OwnerKey(trigger, target_class, chosen, nonce)
+    return OwnerKey(trigger, target_class, owner.train.classes, chosen, nonce)

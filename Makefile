@@ -1,0 +1,40 @@
+# Every target creates the environment when it is absent. These are the commands that CI runs.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?= ../shared/data
+
+.PHONY: demo test test-slow lint bench results readme clean
+
+demo: $(VENV)/installed
+	$(BIN)/honeyguard demo --output demo
+
+test: $(VENV)/installed lint
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m "not slow"
+
+test-slow: $(VENV)/installed
+	OMP_NUM_THREADS=1 $(BIN)/pytest -m slow -n 0
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The figures of the README and the docs: hours on two cores; a run that is stopped goes on where it was.
+bench results: $(VENV)/installed
+	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --output results/demo.json --workers 2
+	$(BIN)/honeyguard benchmark benchmarks/fashion_mnist.toml --output results/fashion_mnist.json --data-root $(DATA) --workers 2
+	$(BIN)/honeyguard benchmark benchmarks/cifar10.toml --output results/cifar10.json --data-root $(DATA) --workers 2
+
+readme: $(VENV)/installed
+	$(BIN)/python tools/readme.py
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Honeyguard needs Python 3.11 or newer")'
+	test -d $(VENV) || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs demo

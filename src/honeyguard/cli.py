@@ -1,0 +1,387 @@
+"""The command line: one command a verb."""
+
+import dataclasses
+import json
+import logging
+import secrets
+import shutil
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import App, CycloptsError, Parameter
+from rich.console import Console
+from rich.logging import RichHandler
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from honeyguard import artifacts, verbs
+from honeyguard.attacks import ANSWERS, QUERIES, Extraction
+from honeyguard.benchmark import run as runner
+from honeyguard.benchmark.pictures import pictures
+from honeyguard.benchmark.spec import Suite, made, read
+from honeyguard.benchmark.store import Store
+from honeyguard.benchmark.story import Story, cells_of
+from honeyguard.data import load as load_data
+from honeyguard.data import split as split_data
+from honeyguard.defenses import DEFENSES, Honeypot
+from honeyguard.errors import HoneyguardError, ParameterError
+from honeyguard.models import Architecture, load_model
+from honeyguard.oracle import Local
+from honeyguard.report import render
+from honeyguard.repro import derive, environment
+from honeyguard.training import Network, Recipe
+from honeyguard.types import Labelled, OwnerData, OwnerKey, Protected
+from honeyguard.verification import TriggerTest
+from honeyguard.verification.controls import train_innocent
+
+DEMO = Path(__file__).parent / "benchmark" / "demo.toml"
+
+app = App(
+    name="honeyguard",
+    suppress_keyboard_interrupt=False,
+    help="Protect a classifier from model extraction, watch it being stolen, prove the theft.",
+)
+console = Console()
+errors = Console(stderr=True)
+
+
+@app.command
+def demo(*, output: Path = Path("demo"), seed: int = 0) -> None:
+    """The whole story on scikit-learn's digits in two minutes: protect, steal, verify, report.
+
+    Args:
+        output: new folder for report.html, report.json and what to go on with: guarded, owner.key, substitute, innocent.
+        seed: of everything.
+    """
+    suite = dataclasses.replace(read(DEMO), seeds=(seed,))
+    with artifacts.new_folder(output) as folder:
+        cells = folder / "cells"
+        result = _run(suite, cells, Path())
+        story = Story(suite, seed, Store(cells), Path())
+        result["pictures"] = pictures(story)
+        artifacts.write_json(folder / "report.json", result)
+        (folder / "report.html").write_text(render(result), encoding="utf-8")
+        _save_story(story, folder)
+        shutil.rmtree(cells)
+    _verdicts(result)
+    console.print(f"Open [bold]{output}/report.html[/]. Then try: honeyguard verify {output}/substitute --key {output}/owner.key")
+
+
+@app.command
+def protect(
+    model: str,
+    *,
+    data: str,
+    output: Path,
+    key: Path,
+    weights: Path | None = None,
+    shadow: str | None = None,
+    test: str | None = None,
+    defense: tuple[str, ...] = ("honeypot",),
+    head: str | None = None,
+    fit_images: tuple[int, int, int] | None = None,
+    innocents: int = 10,
+    seed: int | None = None,
+) -> None:
+    """Protect a model: write what customers may see to OUTPUT and the owner key, apart from it, to KEY.
+
+    Args:
+        model: a folder that Honeyguard wrote, package.module:function, hf:…, timm:… or a built-in name.
+        data: the owner's labelled data: digits, a folder of Parquet files or images, an .npz file, or a hub id.
+        output: new folder for the protected model.
+        key: new folder for the owner key; keep it secret and apart.
+        weights: safetensors file for the model.
+        shadow: unlabelled images for the simulated theft; a fifth of the data if not given.
+        test: labelled images for the utility figures; a fifth of the data if not given.
+        defense: name or name:parameter=value,…; repeat it, and they apply in order.
+        head: dotted path of the classification layer, if it isn't found by itself.
+        fit_images: convert all images to this channels, height and width.
+        innocents: models that calibrate the null of the verdict; 0 leaves it to `verify --controls`.
+        seed: of everything; a fresh secret one if not given, so that nobody can make the key again.
+    """
+    seed = secrets.randbits(31) if seed is None else seed
+    artifacts.check_new(output)
+    artifacts.check_new(key)
+    owner, held_out = _owner_data(data, shadow, test, fit_images, seed)
+    chain = [_defense(text, seed, head) for text in defense]
+    victim = _open(model, owner.train.shape, owner.train.classes, weights)
+    with _messages():
+        done = verbs.protect(victim, owner, *chain)
+        evaluation = verbs.evaluate(done.model, victim.model, held_out)
+        figures = dataclasses.asdict(evaluation)
+        if done.key and innocents:
+            done = dataclasses.replace(done, key=done.key.calibrated(_calibration(done.key, owner, chain, innocents, seed)))
+    if done.key:
+        artifacts.save_key(done.key, key)
+    try:
+        artifacts.save(done, output, shape=owner.train.shape, names=owner.train.names, figures=figures)
+    except HoneyguardError:
+        shutil.rmtree(key, ignore_errors=True)
+        raise
+    served = evaluation.accuracy
+    console.print(
+        f"Served accuracy {served.value:.4f} [{served.low:.4f}, {served.high:.4f}], top class kept {evaluation.fidelity.value:.4f}."
+    )
+    console.print(f"Customers' model: {output}" + (f"; owner key: {key} (keep it secret, and a copy)" if done.key else ""))
+
+
+@app.command
+def extract(
+    oracle: str,
+    *,
+    pool: str,
+    budget: int,
+    output: Path,
+    network: str | None = None,
+    model: str = "cnn",
+    query: str = "random",
+    answer: str = "as_given",
+    recipe: Annotated[Recipe | None, Parameter(name="*")] = None,
+    fit_images: bool = False,
+    seed: int = 0,
+) -> None:
+    """Steal a model: train a substitute on an oracle's answers, and write it to OUTPUT.
+
+    Args:
+        oracle: a folder that Honeyguard wrote.
+        network: package.module:function of the oracle's network, where it is the owner's own class.
+        pool: images to send, as `protect --data`.
+        budget: images sent at most.
+        output: new folder for the substitute.
+        model: the substitute's network.
+        query: which images to send.
+        answer: how to read the answers.
+        fit_images: convert the pool to the oracle's input shape.
+        seed: of everything.
+    """
+    artifacts.check_new(output)
+    protected, manifest = artifacts.load(Path(oracle), Architecture(network).build() if network else None)
+    shape, names = tuple(manifest["input"]["shape"]), tuple(manifest["classes"])
+    images = load_data(pool, shape=shape if fit_images else None).images
+    attack = Extraction(
+        budget=budget,
+        query=made("query strategy", QUERIES, {"name": query}),
+        answer=made("answer strategy", ANSWERS, {"name": answer}),
+        recipe=recipe or Recipe(),
+        seed=seed,
+    )
+    substitute = Network(model=model).fresh(shape, len(names), seed)
+    with _messages():
+        verbs.extract(Local(protected, shape), images, substitute, attack)
+    artifacts.save(Protected(substitute), output, shape=shape, names=names, figures={"queries": budget})
+    console.print(f"Substitute: {output}, trained on {budget} queries.")
+
+
+@app.command
+def evaluate(
+    suspect: str,
+    *,
+    reference: str,
+    data: str,
+    split: str = "test",
+    key: Path | None = None,
+    weights: Path | None = None,
+    reference_network: str | None = None,
+    output: Path | None = None,
+) -> None:
+    """Measure a model beside its reference: accuracy, fidelity, distortion and, with the owner key, attack success rate.
+
+    Args:
+        suspect: a model, as `protect MODEL`.
+        reference: the model it is compared with: the victim, or the protected model it was stolen from.
+        data: labelled test images, as `protect --data`.
+        split: of the data.
+        key: the owner key.
+        weights: safetensors file for the suspect.
+        reference_network: package.module:function of the reference's network, where it is the owner's own class.
+        output: also write the figures to this JSON file.
+    """
+    test = load_data(data, split)
+    secret = artifacts.load_key(key) if key else None
+    opened = _open(suspect, test.shape, test.classes, weights), _open(reference, test.shape, test.classes, network=reference_network)
+    evaluation = verbs.evaluate(opened[0].model, opened[1].model, test, secret)
+    figures = dataclasses.asdict(evaluation)
+    table = Table("figure", "value", "95 % interval")
+    for name, estimate in ({k: v for k, v in figures.items() if k != "distortion"} | figures["distortion"]).items():
+        if estimate:
+            table.add_row(name, f"{estimate['value']:.4f}", f"{estimate['low']:.4f} … {estimate['high']:.4f}")
+    console.print(table)
+    if output:
+        artifacts.write_json(output, {"schema": 1, "evaluation": figures, "environment": environment()})
+
+
+@app.command
+def verify(
+    suspect: str,
+    *,
+    key: Path,
+    controls: tuple[str, ...] = (),
+    weights: Path | None = None,
+    significance: float = 0.001,
+    output: Path | None = None,
+) -> None:
+    """Judge a suspect by its labels on the key's probes.
+
+    Args:
+        suspect: a model, as `protect MODEL`.
+        key: the owner key.
+        controls: models that did not steal; the calibration in the key if not given.
+        weights: safetensors file for the suspect.
+        significance: false-positive rate at which to accuse.
+        output: also write the verdict to this JSON file.
+    """
+    secret = artifacts.load_key(key)
+    shape = tuple(secret.probes.shape[1:])
+    others = [_open(name, shape, secret.classes).model for name in controls]
+    opened = _open(suspect, shape, secret.classes, weights).model
+    verdict = TriggerTest(significance=significance).verify(opened, secret, others or secret.calibration)
+    console.print(verdict.conclusion)
+    for name, value in dataclasses.asdict(verdict).items():
+        if name != "conclusion":
+            console.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
+    if output:
+        artifacts.write_json(output, {"schema": 1, "verdict": dataclasses.asdict(verdict), "environment": environment()})
+
+
+@app.command
+def benchmark(suite: Path, *, output: Path, cells: Path = Path("runs/cells"), data_root: Path = Path("data"), workers: int = 1) -> None:
+    """Run a suite and write its record; a run that was stopped goes on where it was.
+
+    Args:
+        suite: TOML file, as in benchmarks/.
+        output: JSON file of the record.
+        cells: folder of finished steps.
+        data_root: folder in which the suite's data sets lie; what is not there is looked up on the hub.
+        workers: seeds at a time, one core each.
+    """
+    result = _run(read(suite), cells, data_root, workers)
+    artifacts.write_json(output, result)
+    for name, value in result["headline"].items():
+        console.print(f"{name}: {value:.4g}")
+
+
+@app.command
+def report(result: Path, *, output: Path = Path("report.html")) -> None:
+    """Render a record as one self-contained page.
+
+    Args:
+        result: JSON file that demo or benchmark wrote.
+        output: HTML file.
+    """
+    try:
+        content = json.loads(result.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ParameterError("a record in JSON", f"{result} ({error})", "Name a file that demo or benchmark wrote.") from None
+    output.write_text(render(content), encoding="utf-8")
+    console.print(f"Open [bold]{output}[/].")
+
+
+def main() -> None:
+    """Run the command line: 0 when done, 2 for a user's mistake, 130 when interrupted; tracebacks only with --debug."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (HoneyguardError, CycloptsError) as error:
+        if "--debug" in sys.argv:
+            raise
+        errors.print(f"honeyguard: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        errors.print("honeyguard: interrupted; nothing half-written was left.")
+        sys.exit(130)
+
+
+# -------------------------------------------------------------------------------------------------------------- helpers
+
+
+def _owner_data(source: str, shadow: str | None, test: str | None, shape: tuple[int, ...] | None, seed: int) -> tuple[OwnerData, Labelled]:
+    """The owner's training data and shadow set, and held-out data for the utility figures; what isn't given is a fifth of the data."""
+    labelled = load_data(source, shape=shape)
+    fifth = len(labelled) // 5
+    sizes = {"train": 0} | ({} if shadow else {"shadow": fifth}) | ({} if test else {"test": fifth})
+    parts = split_data(labelled, sizes, derive(seed, "split"))
+    shadow_set = load_data(shadow, shape=shape).images if shadow else parts["shadow"].images
+    return OwnerData(parts["train"], shadow_set), load_data(test, "test", shape=shape) if test else parts["test"]
+
+
+def _defense(text: str, seed: int, head: str | None) -> Any:
+    name, _, parameters = text.partition(":")
+    try:
+        entry = tomllib.loads(f"parameters = {{{parameters}}}")["parameters"]
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError("name:parameter=value,…", f"{text!r} ({error})", "For example reverse_sigmoid:beta=0.5,gamma=0.2.") from None
+    if name == "honeypot":
+        entry = {"seed": seed, "head": head} | entry
+    return made("defense", DEFENSES, {"name": name} | entry)
+
+
+def _open(spec: str, shape: tuple[int, ...], classes: int, weights: Path | None = None, network: str | None = None) -> Protected:
+    if (Path(spec) / artifacts.MANIFEST).is_file():
+        return artifacts.load(Path(spec), Architecture(network).build() if network else None)[0]
+    return Protected.of(load_model(spec, shape, classes, weights))
+
+
+def _calibration(key: OwnerKey, owner: OwnerData, chain: list[Any], count: int, seed: int) -> list[float]:
+    """Scores of innocent models, each of the honeypot's reference networks in turn, on 80 % of the owner's data each."""
+    networks = next(d.references for d in chain if isinstance(d, Honeypot))
+    test, share = TriggerTest(), int(0.8 * len(owner.train))
+    return [
+        test.score(train_innocent(owner.train, networks[i % len(networks)], share, derive(seed, "innocent", i)), key) for i in range(count)
+    ]
+
+
+@contextmanager
+def _messages() -> Iterator[None]:
+    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=errors, show_path=False, show_level=False)])
+    with errors.status("working"):
+        yield
+
+
+def _run(suite: Suite, cells: Path, data_root: Path, workers: int = 1) -> dict[str, Any]:
+    columns = (TextColumn("{task.description:<44}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=errors) as progress:
+        bar = progress.add_task(suite.name, total=len(suite.seeds) * sum(1 for _ in cells_of(suite)))
+        return runner.run(
+            suite,
+            cells=cells,
+            data_root=data_root,
+            workers=workers,
+            command=" ".join(["honeyguard", *sys.argv[1:]]),
+            note=lambda kind, label: progress.update(bar, advance=1, description=f"{kind}: {label}"[:44]),
+        )
+
+
+def _verdicts(result: dict[str, Any]) -> None:
+    table = Table("suspect", "accuracy", "fidelity", "moved by the trigger", "p-value", "verdict", title=result["suite"]["title"])
+    for suspect in result["stories"][0]["suspects"]:
+        for trial in suspect["trials"].values():
+            if verdict := trial["verdict"]:
+                found = "[bold red]evidence of theft[/]" if verdict["p_value"] <= verdict["false_positive_rate"] else "no evidence"
+                figures = (f"{suspect[k]['value']:.3f}" for k in ("accuracy", "fidelity"))
+                table.add_row(suspect["label"], *figures, f"{trial['attack_success']['value']:.1%}", f"{verdict['p_value']:.2g}", found)
+    console.print(table)
+    for name, value in result["headline"].items():
+        console.print(f"  {name}: {value:.4g}")
+
+
+def _save_story(story: Story, folder: Path) -> None:
+    """What a reader of the demo goes on with."""
+    shape, names = story.labelled.shape, story.labelled.names
+    key = story.keys["honeypot"]
+    guarded = dataclasses.replace(story.guarded["honeypot"].protected, key=key)
+    artifacts.save(guarded, folder / "guarded", shape=shape, names=names)
+    artifacts.save_key(key, folder / "owner.key")
+    chosen = {"victim": story.suspects[0].model} if not story.suspects else {}
+    for suspect in story.suspects:
+        if suspect.role in {"stolen", "innocent", "victim"}:
+            chosen.setdefault({"stolen": "substitute"}.get(suspect.role, suspect.role), suspect.model)
+    for name, model in chosen.items():
+        artifacts.save(Protected(model), folder / name, shape=shape, names=names)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+import pytest
+import torch
+import torch.nn.functional as F
+
+from honeyguard.errors import DataError, ParameterError, TrainingError, UnknownNameError
+from honeyguard.training import AUGMENTATIONS, Network, Recipe, fit, flip, shift
+from honeyguard.types import Labelled
+
+MLP = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=10, batch=16, augment="none"))
+
+
+def test_it_learns_labels_and_probabilities_alike(task: Labelled) -> None:
+    by_labels = MLP.trained(task.images, task.labels, 4, seed=0)
+    by_rows = MLP.trained(task.images, F.one_hot(task.labels, 4).float(), 4, seed=0)
+    assert (by_labels(task.images).argmax(1) == task.labels).float().mean() > 0.9
+    assert torch.allclose(by_labels(task.images), by_rows(task.images), atol=1e-5)
+
+
+def test_the_seed_decides_everything_and_the_callers_state_is_kept(task: Labelled) -> None:
+    torch.manual_seed(1)
+    first = torch.rand(1)
+    torch.manual_seed(1)
+    a = MLP.trained(task.images, task.labels, 4, seed=5)
+    assert torch.rand(1) == first
+    b = MLP.trained(task.images, task.labels, 4, seed=5)
+    c = MLP.trained(task.images, task.labels, 4, seed=6)
+    assert torch.equal(a(task.images), b(task.images))
+    assert not torch.equal(a(task.images), c(task.images))
+
+
+def test_shift_moves_every_image_by_its_own_offset() -> None:
+    images = torch.zeros(64, 1, 9, 9)
+    images[:, :, 4, 4] = 1
+    places = shift(images, 2).flatten(1).argmax(1)
+    rows, columns = places // 9, places % 9
+    assert set(rows.tolist()) == set(columns.tolist()) == {2, 3, 4, 5, 6}
+    assert torch.equal(shift(images, 0), images)
+
+
+def test_flip_mirrors_about_half() -> None:
+    images = torch.rand(200, 1, 3, 3)
+    out = flip(images)
+    flipped = (out == images.flip(3)).flatten(1).all(1)
+    assert 60 < int(flipped.sum()) < 140
+    assert torch.equal(out[~flipped], images[~flipped])
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
+def test_augmentations_keep_shape_and_range(name: str) -> None:
+    out = AUGMENTATIONS[name](torch.rand(5, 3, 32, 32))
+    assert out.shape == (5, 3, 32, 32)
+    assert 0 <= float(out.min()) <= float(out.max()) <= 1
+
+
+def test_bad_recipes_and_data(task: Labelled) -> None:
+    with pytest.raises(UnknownNameError, match="'shift_flip'"):
+        Recipe(augment="shift_flp")
+    with pytest.raises(ParameterError, match="epochs ≥ 1"):
+        Recipe(epochs=0)
+    with pytest.raises(DataError, match="at least 2"):
+        fit(MLP.fresh((1, 8, 8), 4, 0), task.images[:1], task.labels[:1], MLP.recipe)
+    with pytest.raises(TrainingError, match="Lower the learning rate"):
+        fit(MLP.fresh((1, 8, 8), 4, 0), task.images, task.labels, Recipe(epochs=9, lr=1e6, augment="none"))

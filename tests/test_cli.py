@@ -19,7 +19,7 @@ from honeyguard.training import Network, Recipe
 from honeyguard.types import Protected
 
 MLP = Network(model="mlp", recipe=Recipe(epochs=12, batch=32, augment="none"))
-QUICK = "honeypot:rounds=1,shadow={model='mlp',recipe={epochs=1}},references=[{model='mlp',recipe={epochs=1}}]"
+QUICK = "honeypot:rounds=1,shadows=[{network={model='mlp',recipe={epochs=1}}}],references=[{model='mlp',recipe={epochs=1}}]"
 Run = Callable[..., tuple[int, str]]
 
 

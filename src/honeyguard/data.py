@@ -1,5 +1,6 @@
 """Data sets to tensors: one path for hub ids, Parquet folders, image folders, arrays and the bundled digits."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,6 +73,28 @@ def split(data: Labelled, sizes: Mapping[str, int], seed: int) -> dict[str, Labe
         parts[name] = data[order[start : start + size]]
         start += size
     return parts
+
+
+def distorted(images: Tensor, copies: int, seed: int) -> Tensor:
+    """Images (N, C, H, W) followed by `copies` distorted versions of each: what somebody sends who is short of images.
+
+    Each version is turned by up to 15°, scaled by 0.85 to 1.2, moved by up to an eighth of its size, dimmed by up to 0.4,
+    lifted by up to 0.3 and covered with noise of up to 0.15.
+    Shape: (N, C, H, W) -> (N · (1 + copies), C, H, W), in [0, 1].
+    """
+    generator = torch.Generator().manual_seed(seed)
+    many = images.repeat(copies, 1, 1, 1)
+
+    def draw(low: float, high: float) -> Tensor:
+        return torch.rand(len(many), 1, 1, 1, generator=generator) * (high - low) + low
+
+    angle, scale = draw(-math.pi / 12, math.pi / 12), draw(0.85, 1.2)
+    across, down = draw(-0.25, 0.25), draw(-0.25, 0.25)
+    turn = torch.cat([angle.cos() / scale, -angle.sin() / scale, across, angle.sin() / scale, angle.cos() / scale, down], 3)
+    grid = F.affine_grid(turn.view(-1, 2, 3), list(many.shape), align_corners=False)
+    moved = F.grid_sample(many, grid, align_corners=False) if copies else many
+    noise = torch.randn(many.shape, generator=generator) * draw(0, 0.15)
+    return torch.cat([images, (moved * draw(0.6, 1) + draw(0, 0.3) + noise).clamp(0, 1)])
 
 
 def _digits() -> Labelled:

@@ -55,10 +55,25 @@ def cnn(shape: tuple[int, ...], classes: int, width: int = 16) -> nn.Module:
 
 
 def vgg(shape: tuple[int, ...], classes: int, width: int = 16) -> nn.Module:
-    """A plain network: two pooled pairs of convolutions and a hidden layer of 4 · width features."""
+    """Two pooled pairs of convolutions and a hidden layer of 8 · width features."""
     c, w, pooled = shape[0], width, 2 * width * (shape[1] // 4) * (shape[2] // 4)
     stages = (_conv(c, w), _conv(w, w), nn.MaxPool2d(2), _conv(w, 2 * w), _conv(2 * w, 2 * w), nn.MaxPool2d(2))
-    return _network(c, *stages, nn.Flatten(), nn.Linear(pooled, 4 * w), nn.ReLU(), features=4 * w, classes=classes)
+    return _network(c, *stages, nn.Flatten(), nn.Linear(pooled, 8 * w), nn.ReLU(), features=8 * w, classes=classes)
+
+
+def allconv(shape: tuple[int, ...], classes: int, width: int = 32) -> nn.Module:
+    """Two strided convolutions and nothing hidden: all their activations are features."""
+    c, w = shape[0], width
+    features = 2 * w * -(-shape[1] // 4) * -(-shape[2] // 4)
+    return _network(c, _conv(c, w, 2), _conv(w, 2 * w, 2), nn.Flatten(), features=features, classes=classes)
+
+
+def lenet(shape: tuple[int, ...], classes: int, width: int = 16) -> nn.Module:
+    """Two pooled convolutions without batch normalisation and a hidden layer (after LeCun et al. 1998)."""
+    c, w, pooled = shape[0], width, 2 * width * (shape[1] // 4) * (shape[2] // 4)
+    first, second = nn.Conv2d(c, w, 3, 1, 1), nn.Conv2d(w, 2 * w, 3, 1, 1)
+    stages = (first, nn.ReLU(), nn.MaxPool2d(2), second, nn.ReLU(), nn.MaxPool2d(2), nn.Flatten())
+    return _network(c, *stages, nn.Linear(pooled, 4 * w), nn.ReLU(), features=4 * w, classes=classes)
 
 
 def mlp(shape: tuple[int, ...], classes: int, width: int = 128) -> nn.Module:
@@ -88,7 +103,15 @@ def resnet34(shape: tuple[int, ...], classes: int, width: int = 64) -> nn.Module
     return _resnet(shape, classes, width, (3, 4, 6, 3))
 
 
-MODELS: dict[str, Callable[..., nn.Module]] = {"cnn": cnn, "vgg": vgg, "mlp": mlp, "resnet18": resnet18, "resnet34": resnet34}
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "cnn": cnn,
+    "vgg": vgg,
+    "allconv": allconv,
+    "lenet": lenet,
+    "mlp": mlp,
+    "resnet18": resnet18,
+    "resnet34": resnet34,
+}
 
 # ------------------------------------------------------------------------------------------------------------- building
 

@@ -1,7 +1,7 @@
 """The one training loop, for victims, substitutes, shadow models and controls alike."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,17 +35,22 @@ AUGMENTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "shift_flip": lambda images: flip(shift(images, max(1, images.shape[-1] // 10))),
 }
 
+OPTIMISERS: dict[str, Callable[[Iterator[nn.Parameter], "Recipe"], torch.optim.Optimizer]] = {
+    "sgd": lambda parameters, r: torch.optim.SGD(parameters, r.lr, 0.9, weight_decay=r.weight_decay, nesterov=True),
+    "adamw": lambda parameters, r: torch.optim.AdamW(parameters, r.lr, weight_decay=r.weight_decay, fused=True),
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained: SGD with Nesterov momentum under a one-cycle learning rate.
+    """How a network is trained: under a one-cycle learning rate.
 
     Args:
         epochs: passes over the data, ≥ 1.
         lr: peak learning rate.
         batch: images a step.
-        momentum: of SGD.
-        weight_decay: L2 penalty.
+        optimiser: `sgd` (Nesterov momentum 0.9) or `adamw`.
+        weight_decay: as the optimiser takes it.
         augment: one of `AUGMENTATIONS`.
         bf16: train in bfloat16 autocast.
     """
@@ -53,7 +58,7 @@ class Recipe:
     epochs: int = 20
     lr: float = 0.1
     batch: int = 128
-    momentum: float = 0.9
+    optimiser: str = "sgd"
     weight_decay: float = 5e-4
     augment: str = "shift"
     bf16: bool = False
@@ -61,6 +66,8 @@ class Recipe:
     def __post_init__(self) -> None:
         if self.augment not in AUGMENTATIONS:
             raise UnknownNameError("augmentation", self.augment, AUGMENTATIONS)
+        if self.optimiser not in OPTIMISERS:
+            raise UnknownNameError("optimiser", self.optimiser, OPTIMISERS)
         if self.epochs < 1 or self.batch < 2 or self.lr <= 0:
             got = f"epochs={self.epochs}, batch={self.batch}, lr={self.lr}"
             raise ParameterError("epochs ≥ 1, batch ≥ 2, lr > 0", got, "Choose values in range.")
@@ -75,7 +82,7 @@ def fit(network: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, *, 
         raise DataError("at least 2 training images", str(len(images)), "Bring more data.")
     augment = AUGMENTATIONS[recipe.augment]
     steps = recipe.epochs * sum(len(part) > 1 for part in torch.arange(len(images)).split(recipe.batch))
-    optimiser = torch.optim.SGD(network.parameters(), recipe.lr, recipe.momentum, weight_decay=recipe.weight_decay, nesterov=True)
+    optimiser = OPTIMISERS[recipe.optimiser](network.parameters(), recipe)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, recipe.lr, total_steps=steps)
     network.train()
     with seeded(seed):

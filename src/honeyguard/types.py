@@ -74,9 +74,16 @@ class Trigger:
         return ((1 - self.mask) * images + self.delta).clamp(0, 1)
 
     def decoy(self, seed: int) -> "Trigger":
-        """A trigger of the same strength that means nothing: the pixels of δ in a random order."""
-        order = torch.randperm(self.mask.numel(), generator=torch.Generator().manual_seed(seed))
-        return Trigger(self.delta.flatten(1)[:, order].view_as(self.delta), self.mask.flatten(1)[:, order].view_as(self.mask))
+        """A trigger of the same strength that means nothing: the pixels of δ in a random order; added ones with random signs."""
+        generator = torch.Generator().manual_seed(seed)
+        order = torch.randperm(self.mask.numel(), generator=generator)
+        delta, mask = (t.flatten(1)[:, order].view_as(t) for t in (self.delta, self.mask))
+        signs = torch.randint(0, 2, mask.shape, generator=generator) * 2.0 - 1
+        return Trigger(torch.where(mask > 0, delta, delta * signs), mask)
+
+    def scaled(self, share: float) -> "Trigger":
+        """The same trigger at a share of its strength."""
+        return Trigger(self.delta * share, self.mask * share)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

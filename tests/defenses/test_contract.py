@@ -5,13 +5,14 @@ import torch
 
 from honeyguard.checks import check_defense
 from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid
+from honeyguard.defenses.honeypot.shadow import Shadow
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Defense, OwnerData, Protected
 from honeyguard.verbs import protect
 
 QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, augment="none"))
 SMALL: dict[str, Defense] = {
-    "honeypot": Honeypot(rounds=2, shadow=QUICK, references=(QUICK,), target_class=1),
+    "honeypot": Honeypot(rounds=2, shadows=(Shadow(network=QUICK),), references=(QUICK,), target_class=1),
     "reverse_sigmoid": ReverseSigmoid(),
 }
 

@@ -108,5 +108,8 @@ def test_decoys_have_the_triggers_strength_and_another_place() -> None:
     decoy = trigger.decoy(5)
     assert torch.equal(decoy.delta.flatten().sort().values, trigger.delta.flatten().sort().values)
     assert torch.equal(decoy.mask * 1.0, decoy.delta)
+    added = Trigger(trigger.delta, torch.zeros_like(trigger.mask)).decoy(5)
+    assert torch.equal(added.delta.abs().flatten().sort().values, trigger.delta.flatten().sort().values)
+    assert float(added.delta.min()) == -1
     assert not torch.equal(decoy.delta, trigger.delta)
     assert torch.equal(decoy.delta, trigger.decoy(5).delta)

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from honeyguard.attacks import ANSWERS, QUERIES
 from honeyguard.defenses import DEFENSES
+from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import DataError, ParameterError, UnknownNameError
 from honeyguard.training import Network
 
@@ -28,12 +29,19 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Data:
-    """The labelled data and its disjoint parts; `test` comes from its own source or else from the rest of the data."""
+    """The labelled data and its disjoint parts; `test` comes from its own source or else from the rest of the data.
+
+    Args:
+        images: where the labelled images come from.
+        victim: size of the owner's training data.  shadow: of the shadow set.  thief: of the held-out pool.
+        distortions: distorted copies of each image in the shadow set and in the held-out pool (`honeyguard.data.distorted`).
+    """
 
     images: Source
     victim: int
     shadow: int
     thief: int
+    distortions: int = 0
     test: Source | None = None
 
 
@@ -82,7 +90,7 @@ class Suite:
             made("answer strategy", ANSWERS, thief.answer)
             if thief.pool not in {"held_out", *self.pools}:
                 raise UnknownNameError("pool", thief.pool, ["held_out", *self.pools])
-            limit = self.data.thief if thief.pool == "held_out" else self.pools[thief.pool].limit
+            limit = self.data.thief * (1 + self.data.distortions) if thief.pool == "held_out" else self.pools[thief.pool].limit
             if limit is not None and thief.budget > limit:
                 raise DataError(f"a pool of at least {thief.budget} images", f"{limit} in {thief.pool!r}", "Lower the budget.")
         if not self.seeds:
@@ -125,6 +133,8 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, UnionType):
         return None if value is None else _value(next(a for a in arguments if a is not type(None)), value, where)
+    if hint is OutputDefense:
+        return made("defense", DEFENSES, value)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             raise ParameterError(f"a table at {where}", repr(value), "Write it as { key = value }.")

@@ -83,7 +83,8 @@ class Story:
 
     @cached_property
     def pools(self) -> dict[str, Tensor]:
-        return {"held_out": self.parts["thief"].images, **{name: self._load(s).images for name, s in self.suite.pools.items()}}
+        held_out = data.distorted(self.parts["thief"].images, self.suite.data.distortions, derive(self.seed, "pool"))
+        return {"held_out": held_out, **{name: self._load(s).images for name, s in self.suite.pools.items()}}
 
     def _load(self, source: Source) -> Labelled:
         local = self.data_root / source.source
@@ -140,7 +141,8 @@ class Story:
         seed = derive(self.seed, "defense")
 
         def protect() -> Made:
-            owner = OwnerData(self.parts["victim"], self.parts["shadow"].images)
+            shadow_set = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
+            owner = OwnerData(self.parts["victim"], shadow_set)
             with seeded(seed):
                 done = defense.protect(before.protected, owner)
             return {"defense": repr(defense)}, dict(done.network.state_dict()) | _key_tensors(done.key)

@@ -19,7 +19,7 @@ class TriggerTest:
     """Black-box, label-only ownership test with a null calibrated on models that did not steal.
 
     A suspect's score is Cohen's h between the share of the key's probes that the trigger moves to the target class and
-    the share that decoys of equal strength move there: a model that anything fools scores nothing. The controls' scores
+    the share that decoys of equal strength move there, and 0 if decoys do more: a model that anything fools scores nothing. The controls' scores
     give the null; the suspect is a new draw from it, so the statistic is Student's t of a prediction (m controls):
     t = (h - mean) / (s · √(1 + 1/m)) with m - 1 degrees of freedom, s not below h's own sampling error.
 
@@ -50,7 +50,7 @@ class TriggerTest:
 
     def score(self, suspect: Oracle, key: OwnerKey) -> float:
         """Cohen's h of the two shares: 0 when the trigger does no more than a decoy, π at the most."""
-        return _cohens_h(*self.shares(suspect, key))
+        return _excess(*self.shares(suspect, key))
 
     def verify(self, suspect: Oracle, key: OwnerKey, controls: Sequence[Oracle] | Sequence[float]) -> Verdict:
         """Judge one suspect against `controls`: models that did not steal, or their scores as in `key.calibration`."""
@@ -59,7 +59,7 @@ class TriggerTest:
             do = "Train models that never saw the API; ten make a usable null."
             raise DataError("at least 3 controls that did not steal", str(len(null)), do)
         triggered, decoys = self.shares(suspect, key)
-        score, n = _cohens_h(triggered, decoys), len(key.probes)
+        score, n = _excess(triggered, decoys), len(key.probes)
         floor = math.sqrt((1 + 1 / self.decoys) / n)  # sampling error of h, should all controls agree by chance
         spread = max(float(np.std(null, ddof=1)), floor)
         statistic = (score - float(np.mean(null))) / (spread * math.sqrt(1 + 1 / len(null)))
@@ -84,5 +84,6 @@ class TriggerTest:
         return f"No evidence of theft: {facts}; a model that did not steal could show as much."
 
 
-def _cohens_h(first: float, second: float) -> float:
-    return 2 * (math.asin(math.sqrt(first)) - math.asin(math.sqrt(second)))
+def _excess(triggered: float, decoys: float) -> float:
+    """Cohen's h, or 0 where decoys do more: noise among models that ignore the trigger must not widen the null."""
+    return max(0.0, 2 * (math.asin(math.sqrt(triggered)) - math.asin(math.sqrt(decoys))))

@@ -153,7 +153,10 @@ def test_whoever_trains_on_the_answers_gets_the_backdoor_and_nobody_else() -> No
         (lambda: Descent(epsilon=1.5), ParameterError),
         (lambda: Lessons(poison=-1), ParameterError),
         (lambda: Shadow(reads="logits"), UnknownNameError),
-        (lambda: Honeypot().protect(nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten()), OwnerData(tiny_task(1), IMAGES)), ClassificationLayerError),
+        (
+            lambda: Honeypot().protect(nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten()), OwnerData(tiny_task(1), IMAGES)),
+            ClassificationLayerError,
+        ),
     ],
 )
 def test_mistakes(make: object, error: type[Exception]) -> None:

@@ -46,16 +46,16 @@ def test_a_thief_is_convicted_and_an_innocent_is_not() -> None:
     assert thief.p_value < 1e-6
     assert thief.conclusion.startswith("Evidence of theft: the trigger moves 60.0%")
     assert thief.rank_p_value == pytest.approx(1 / 11)
-    assert innocent.p_value > 0.2
+    assert innocent.p_value > 0.5
     assert innocent.conclusion.startswith("No evidence of theft")
     assert thief.commitment == KEY.commitment
 
 
 def test_statistic_against_scipys_prediction_interval() -> None:
-    scores = [0.0, 0.3, -0.1, 0.2, 0.25, 0.05]
+    scores = [0.5, 0.8, 0.4, 0.7, 0.75, 0.55]
     test = TriggerTest()
-    verdict = test.verify(Suspect(0.2), KEY, scores)
-    score = test.score(Suspect(0.2), KEY)
+    verdict = test.verify(Suspect(0.4), KEY, scores)
+    score = test.score(Suspect(0.4), KEY)
     mean, sd, m = sum(scores) / 6, float(torch.tensor(scores).std()), 6
     expected = (score - mean) / (sd * (1 + 1 / m) ** 0.5)
     assert verdict.statistic == pytest.approx(expected, rel=1e-5)
@@ -70,8 +70,9 @@ def test_a_model_that_anything_fools_is_not_convicted() -> None:
 
 
 def test_controls_that_all_agree_do_not_make_the_test_overconfident() -> None:
-    verdict = TriggerTest().verify(Suspect(1 / N), KEY, [0.0] * 10)
-    assert verdict.p_value > 0.001
+    assert TriggerTest().verify(Suspect(0.05), KEY, [0.0] * 10).p_value == pytest.approx(0.5)
+    assert TriggerTest(tolerance=0).verify(Suspect(1 / N), KEY, [0.0] * 10).p_value > 0.001
+    assert TriggerTest().verify(Suspect(0.2), KEY, [0.0] * 10).p_value < 0.001
 
 
 def test_queries_are_counted_exactly() -> None:
@@ -81,7 +82,7 @@ def test_queries_are_counted_exactly() -> None:
 
 
 def test_the_null_holds_its_rate_when_innocents_are_drawn_like_controls() -> None:
-    """p-values of innocent suspects are uniform: the promise behind every verdict."""
+    """p-values of innocent suspects are uniform, or larger where the test errs for them: the promise behind every verdict."""
     generator = torch.Generator().manual_seed(1)
     test, p_values = TriggerTest(), []
     for _ in range(2000):

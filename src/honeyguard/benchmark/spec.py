@@ -19,11 +19,16 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where images come from, as `honeyguard.data.load` takes it; relative sources lie in the suite's data root."""
+    """Where images come from, as `honeyguard.data.load` takes it; relative sources lie in the suite's data root.
+
+    Args:
+        skip: rows left out at the start, so that two sources share none.  limit: rows after these.
+    """
 
     source: str
     split: str = "train"
     shape: tuple[int, ...] | None = None
+    skip: int = 0
     limit: int | None = None
 
 
@@ -34,6 +39,7 @@ class Data:
     Args:
         images: where the labelled images come from.
         victim: size of the owner's training data.  shadow: of the shadow set.  thief: of the held-out pool.
+        foreign: unlabelled images of other things that join the shadow set.
         distortions: distorted copies of each image in the shadow set and in the held-out pool (`honeyguard.data.distorted`).
     """
 
@@ -41,6 +47,7 @@ class Data:
     victim: int
     shadow: int
     thief: int
+    foreign: Source | None = None
     distortions: int = 0
     test: Source | None = None
 

@@ -89,7 +89,8 @@ class Story:
     def _load(self, source: Source) -> Labelled:
         local = self.data_root / source.source
         where = str(local) if local.exists() else source.source
-        return data.load(where, source.split, shape=source.shape, limit=source.limit)
+        limit = None if source.limit is None else source.skip + source.limit
+        return data.load(where, source.split, shape=source.shape, limit=limit)[source.skip :]
 
     # ---------------------------------------------------------------------------------------------------------- models
 
@@ -142,6 +143,8 @@ class Story:
 
         def protect() -> Made:
             shadow_set = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
+            if foreign := self.suite.data.foreign:
+                shadow_set = torch.cat([shadow_set, self._load(foreign).images])
             owner = OwnerData(self.parts["victim"], shadow_set)
             with seeded(seed):
                 done = defense.protect(before.protected, owner)

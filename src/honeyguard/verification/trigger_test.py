@@ -21,22 +21,26 @@ class TriggerTest:
     A suspect's score is Cohen's h between the share of the key's probes that the trigger moves to the target class and
     the share that decoys of equal strength move there, and 0 if decoys do more: a model that anything fools scores nothing. The controls' scores
     give the null; the suspect is a new draw from it, so the statistic is Student's t of a prediction (m controls):
-    t = (h - mean) / (s · √(1 + 1/m)) with m - 1 degrees of freedom, s not below h's own sampling error.
+    t = (h - mean) / (s · √(1 + 1/m)) with m - 1 degrees of freedom. Few controls may agree by chance, so the mean is not taken
+    below the `tolerance` and s not below h's own sampling error: the test errs for the suspect.
 
     Source: prediction interval of a normal sample (Geisser 1993); effect size h (Cohen 1988, ch. 6).
     Threat model: a suspect that answers labels at a black-box API. A thief who removes the backdoor escapes; an innocent
         model is convicted at the stated rate, as far as it resembles the controls.
     Args:
         significance: false-positive rate at which the conclusion accuses, in (0, 0.5].
+        tolerance: share of moved probes that is no evidence whatever the controls show, in [0, 0.5].
         decoys: number of meaningless triggers; each costs one query a probe.
     Raises: DataError: fewer than three controls. ParameterError: a value out of range.
     """
 
     significance: float = 0.001
+    tolerance: float = 0.05
     decoys: int = 4
 
     def __post_init__(self) -> None:
         check_range("significance", self.significance, 1e-12, 0.5)
+        check_range("tolerance", self.tolerance, 0, 0.5)
         check_range("decoys", self.decoys, 1, 1000)
 
     def shares(self, suspect: Oracle, key: OwnerKey) -> tuple[float, float]:
@@ -62,7 +66,8 @@ class TriggerTest:
         score, n = _excess(triggered, decoys), len(key.probes)
         floor = math.sqrt((1 + 1 / self.decoys) / n)  # sampling error of h, should all controls agree by chance
         spread = max(float(np.std(null, ddof=1)), floor)
-        statistic = (score - float(np.mean(null))) / (spread * math.sqrt(1 + 1 / len(null)))
+        centre = max(float(np.mean(null)), _excess(self.tolerance, 0))
+        statistic = (score - centre) / (spread * math.sqrt(1 + 1 / len(null)))
         p_value = float(stats.t.sf(statistic, len(null) - 1))
         return Verdict(
             statistic=statistic,

@@ -153,5 +153,8 @@ def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
         (folder / "file").write_text("half")
         raise KeyboardInterrupt
     assert list(tmp_path.iterdir()) == []
-    with pytest.raises(OutputError, match="can be written"), artifacts.new_folder(Path("/proc/none/here")):
-        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(protected: Protected) -> None:
+    with pytest.raises(OutputError, match="can be written"):
+        artifacts.save(protected, Path("/proc/none/here"), shape=(1, 8, 8), names=tuple("abcd"))

@@ -89,7 +89,7 @@ def test_model_specifications_that_cannot_be_built(tmp_path: Path) -> None:
         load_model("resnet19", (1, 8, 8), 4)
     with pytest.raises(ModelError, match="PYTHONPATH"):
         load_model("no.such:thing", (1, 8, 8), 4)
-    with pytest.raises(ModelError, match="returns an nn.Module; got a int"):
+    with pytest.raises(ModelError, match=r"returns an nn\.Module; got a int"):
         load_model(f"{__name__}:nothing", (1, 8, 8), 4)
     (tmp_path / "bad").write_bytes(b"nothing")
     with pytest.raises(ModelError, match="a safetensors file"):

@@ -82,6 +82,8 @@ def distorted(images: Tensor, copies: int, seed: int) -> Tensor:
     lifted by up to 0.3 and covered with noise of up to 0.15.
     Shape: (N, C, H, W) -> (N · (1 + copies), C, H, W), in [0, 1].
     """
+    if copies == 0 or not len(images):
+        return images
     generator = torch.Generator().manual_seed(seed)
     many = images.repeat(copies, 1, 1, 1)
 
@@ -92,7 +94,7 @@ def distorted(images: Tensor, copies: int, seed: int) -> Tensor:
     across, down = draw(-0.25, 0.25), draw(-0.25, 0.25)
     turn = torch.cat([angle.cos() / scale, -angle.sin() / scale, across, angle.sin() / scale, angle.cos() / scale, down], 3)
     grid = F.affine_grid(turn.view(-1, 2, 3), list(many.shape), align_corners=False)
-    moved = F.grid_sample(many, grid, align_corners=False) if copies else many
+    moved = F.grid_sample(many, grid, align_corners=False)
     noise = torch.randn(many.shape, generator=generator) * draw(0, 0.15)
     return torch.cat([images, (moved * draw(0.6, 1) + draw(0, 0.3) + noise).clamp(0, 1)])
 

@@ -56,7 +56,7 @@ def test_thieves_are_checked_before_anything_runs() -> None:
 
 
 def test_missing_keys_and_files(tmp_path: Path) -> None:
-    with pytest.raises(ParameterError, match="the keys .*name.* in suite"):
+    with pytest.raises(ParameterError, match=r"the keys .*name.* in suite"):
         construct(Suite, {}, "suite")
     with pytest.raises(DataError, match="a suite in TOML"):
         read(tmp_path / "none.toml")

@@ -43,7 +43,7 @@ TEN = (0.0, 0.01, 0.02, 0.0, 0.01, 0.03, 0.0, 0.01, 0.02, 0.01)
 
 def test_a_thief_is_convicted_and_an_innocent_is_not() -> None:
     thief, innocent = (TriggerTest().verify(Suspect(share), KEY, controls(*TEN)) for share in (0.6, 0.01))
-    assert thief.p_value < 1e-6
+    assert thief.p_value < 1e-5
     assert thief.conclusion.startswith("Evidence of theft: the trigger moves 60.0%")
     assert thief.rank_p_value == pytest.approx(1 / 11)
     assert innocent.p_value > 0.5

@@ -17,6 +17,8 @@ from honeyguard.benchmark.store import Cell, Made, Store
 from honeyguard.contract import check_disjoint
 from honeyguard.defenses import DEFENSES
 from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.metrics import accuracy
+from honeyguard.oracle import predict
 from honeyguard.repro import derive, seeded
 from honeyguard.training import Network
 from honeyguard.types import Labelled, OwnerData, OwnerKey, Protected, Trigger
@@ -86,6 +88,12 @@ class Story:
         held_out = data.distorted(self.parts["thief"].images, self.suite.data.distortions, derive(self.seed, "pool"))
         return {"held_out": held_out, **{name: self._load(s).images for name, s in self.suite.pools.items()}}
 
+    @cached_property
+    def shadow_set(self) -> Tensor:
+        images = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
+        foreign = self.suite.data.foreign
+        return torch.cat([images, self._load(foreign).images]) if foreign else images
+
     def _load(self, source: Source) -> Labelled:
         local = self.data_root / source.source
         where = str(local) if local.exists() else source.source
@@ -142,16 +150,12 @@ class Story:
         seed = derive(self.seed, "defense")
 
         def protect() -> Made:
-            shadow_set = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
-            if foreign := self.suite.data.foreign:
-                shadow_set = torch.cat([shadow_set, self._load(foreign).images])
-            owner = OwnerData(self.parts["victim"], shadow_set)
             with seeded(seed):
-                done = defense.protect(before.protected, owner)
+                done = defense.protect(before.protected, OwnerData(self.parts["victim"], self.shadow_set))
             return {"defense": repr(defense)}, dict(done.network.state_dict()) | _key_tensors(done.key)
 
         spec = {"defense": repr(defense), "seed": self.seed}
-        cell = self.store.cell("defense", name, spec, [before.cell.id], protect)
+        cell = self.store.cell("defense", name, spec, [before.cell.id, _hash(self.shadow_set)], protect)
         tensors = cell.tensors()
         key = _key_from(tensors)
         network = Protected.of(before.protected.network).network
@@ -226,7 +230,13 @@ class Story:
 
         spec = {name: [key.commitment, *key.calibration] for name, key in self.keys.items()} | {"outputs": repr(reference.outputs)}
         cell = self.store.cell("measure", suspect.label, spec, [suspect.cell.id, self.data_id], measure)
-        known = {"role": suspect.role, "label": suspect.label, "defense": suspect.defense, "cell": suspect.cell.id}
+        known = {
+            "role": suspect.role,
+            "label": suspect.label,
+            "defense": suspect.defense,
+            "key": self._key_of(suspect),
+            "cell": suspect.cell.id,
+        }
         thief = suspect.thief and {
             "name": suspect.thief.name,
             "pool": suspect.thief.pool,
@@ -234,6 +244,15 @@ class Story:
             "queries": suspect.thief.budget,
         }
         return known | {"thief": thief} | cell.results
+
+    def _victim_accuracy(self) -> dict[str, float]:
+        answers = predict(self.victim.model, self.parts["test"].images)
+        return accuracy(answers, self.parts["test"].labels).record()
+
+    def _key_of(self, suspect: Suspect) -> str | None:
+        """The name of the key whose backdoor a suspect should carry."""
+        own = self.guarded[suspect.defense].protected.key if suspect.defense else None
+        return next((name for name, key in self.keys.items() if own and key.commitment == own.commitment), None)
 
     def _utility(self, guarded: Guarded) -> dict[str, Any]:
         """What customers get from a protected model, beside the victim."""
@@ -256,6 +275,7 @@ class Story:
             "seed": self.seed,
             "sizes": {name: len(part) for name, part in self.parts.items()},
             "target_class": {name: key.target_class for name, key in self.keys.items()},
+            "victim_accuracy": self._victim_accuracy(),
             "defenses": [self._utility(guarded) for guarded in self.guarded.values()],
             "suspects": [self._measured(suspect) for suspect in self.suspects],
         }

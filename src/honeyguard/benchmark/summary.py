@@ -11,11 +11,12 @@ CONTROLS = ("innocent models", "substitutes of the undefended victim", "the vict
 
 
 def trials(stories: list[Record]) -> Iterator[tuple[Record, Record]]:
-    """Each suspect with each of its trials."""
+    """Each suspect with each of its trials; a copy of one honeypot is neither thief nor control under another's key."""
     for story in stories:
         for suspect in story["suspects"]:
-            for trial in suspect["trials"].values():
-                yield suspect, trial
+            for key, trial in suspect["trials"].items():
+                if suspect["key"] in {None, key}:
+                    yield suspect, trial
 
 
 def success(stories: list[Record], chosen: Callable[[Record], bool], figure: str = "attack_success") -> list[float]:
@@ -38,30 +39,39 @@ def p_values(stories: list[Record], role: str) -> list[float]:
     return [trial["verdict"]["p_value"] for suspect, trial in trials(stories) if suspect["role"] == role]
 
 
-def thieves(stories: list[Record], answer: str) -> list[float]:
-    """ASR of the substitutes of honeypotted victims whose thief read the answers so."""
-    return success(stories, lambda s: s["role"] == "stolen" and s["thief"]["answer"] == answer)
+def thieves(stories: list[Record], answer: str, pool: str | None = None) -> list[float]:
+    """ASR of the substitutes of honeypotted victims whose thief read the answers so, from one pool or from all."""
+    return success(stories, lambda s: s["role"] == "stolen" and s["thief"]["answer"] == answer and pool in {None, s["thief"]["pool"]})
 
 
 def headline(stories: list[Record]) -> dict[str, float]:
-    """The figures that the README and docs quote: name -> number."""
-    costs = [defense["cost_points"] for story in stories for defense in story["defenses"] if _honeypot(defense)]
-    innocents = p_values(stories, "innocent")
-    figures = {"demo_seconds": _mean([story["wall_seconds"] for story in stories])}
-    if not costs:
-        return figures
-    rates = controls(stories)
-    return {
-        "served_accuracy_cost_points": _mean(costs),
-        "asr_probabilities": _mean(thieves(stories, "as_given")),
-        "asr_labels": _mean(thieves(stories, "top1")),
-        "asr_controls_max": max(_mean(values) for values in rates.values()),
-        "asr_controls_worst_single": max(max(values) for values in rates.values()),
-        "p_value_thieves_max": max(p_values(stories, "stolen")),
-        "innocents_p_above_0_05_share": _mean([float(p > 0.05) for p in innocents]),
-        "innocents_p_min": min(innocents),
-        **figures,
+    """The figures that the README and docs quote: name -> number; what a suite lacks is left out."""
+    defenses = [defense for story in stories for defense in story["defenses"]]
+    innocents, stolen, rates = p_values(stories, "innocent"), p_values(stories, "stolen"), controls(stories)
+    pools = sorted({s["thief"]["pool"] for story in stories for s in story["suspects"] if s["thief"]})
+    by_pool = {
+        f"asr_{name}_{pool}": thieves(stories, answer, pool)
+        for name, answer in (("probabilities", "as_given"), ("labels", "top1"))
+        for pool in pools
     }
+    means = {
+        "victim_accuracy": [story["victim_accuracy"]["value"] for story in stories],
+        "served_accuracy_cost_points": [d["cost_points"] for d in defenses if d["commitment"]],
+        "asr_probabilities": thieves(stories, "as_given"),
+        "asr_labels": thieves(stories, "top1"),
+        **(by_pool if len(pools) > 1 else {}),
+        "innocents_p_above_0_05_share": [float(p > 0.05) for p in innocents],
+        "demo_seconds": [story["wall_seconds"] for story in stories],
+    }
+    figures = {name: _mean(values) for name, values in means.items() if values}
+    if all(rates.values()):
+        figures["asr_controls_max"] = max(_mean(values) for values in rates.values())
+        figures["asr_controls_worst_single"] = max(max(values) for values in rates.values())
+    if stolen:
+        figures["p_value_thieves_max"] = max(stolen)
+    if innocents and stolen:
+        figures["innocents_p_min"] = min(innocents)
+    return figures
 
 
 def summary(stories: list[Record]) -> Record:
@@ -89,10 +99,6 @@ def summary(stories: list[Record]) -> Record:
         },
         "controls": {kind: _over(values) for kind, values in controls(stories).items() if values},
     }
-
-
-def _honeypot(defense: Record) -> bool:
-    return defense["commitment"] is not None
 
 
 def _by(rows: list[Record], name: Callable[[Record], str]) -> dict[str, list[Record]]:

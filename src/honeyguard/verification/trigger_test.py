@@ -19,8 +19,8 @@ class TriggerTest:
     """Black-box, label-only ownership test with a null calibrated on models that did not steal.
 
     A suspect's score is Cohen's h between the share of the key's probes that the trigger moves to the target class and
-    the share that decoys of equal strength move there, and 0 if decoys do more: a model that anything fools scores nothing. The controls' scores
-    give the null; the suspect is a new draw from it, so the statistic is Student's t of a prediction (m controls):
+    the share that decoys of equal strength move there, and 0 if decoys do more: a model that anything fools scores nothing.
+    The controls' scores give the null; the suspect is a new draw from it, so the statistic is Student's t of a prediction (m controls):
     t = (h - mean) / (s · √(1 + 1/m)) with m - 1 degrees of freedom. Few controls may agree by chance, so the mean is not taken
     below the `tolerance` and s not below h's own sampling error: the test errs for the suspect.
 

@@ -149,9 +149,13 @@ def test_a_used_output_folder_is_left_alone(saved: Path, protected: Protected) -
 
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(KeyboardInterrupt), artifacts.new_folder(tmp_path / "half") as folder:
-        (folder / "file").write_text("half")
-        raise KeyboardInterrupt
+    def half() -> None:
+        with artifacts.new_folder(tmp_path / "half") as folder:
+            (folder / "file").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        half()
     assert list(tmp_path.iterdir()) == []
 
 

@@ -64,7 +64,11 @@ class Innocents:
 
 @dataclass(frozen=True, kw_only=True)
 class Thief:
-    """One attack: budget, parts, substitute. The pool is `held_out` or one of the suite's `pools`."""
+    """One attack: budget, parts, substitute.
+
+    Args:
+        pool: `held_out` (the held-out images and their distorted copies), `clean` (without the copies), or one of the suite's `pools`.
+    """
 
     name: str
     network: Network
@@ -95,9 +99,11 @@ class Suite:
         for thief in self.thieves:
             made("query strategy", QUERIES, thief.query)
             made("answer strategy", ANSWERS, thief.answer)
-            if thief.pool not in {"held_out", *self.pools}:
-                raise UnknownNameError("pool", thief.pool, ["held_out", *self.pools])
-            limit = self.data.thief * (1 + self.data.distortions) if thief.pool == "held_out" else self.pools[thief.pool].limit
+            own = {"clean": self.data.thief, "held_out": self.data.thief * (1 + self.data.distortions)}
+            limits = own | {name: source.limit for name, source in self.pools.items()}
+            if thief.pool not in limits:
+                raise UnknownNameError("pool", thief.pool, limits)
+            limit = limits[thief.pool]
             if limit is not None and thief.budget > limit:
                 raise DataError(f"a pool of at least {thief.budget} images", f"{limit} in {thief.pool!r}", "Lower the budget.")
         if not self.seeds:

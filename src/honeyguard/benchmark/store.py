@@ -68,8 +68,8 @@ class Store:
                 with new_folder(folder) as partial:
                     save_file({key: value.contiguous() for key, value in tensors.items()}, partial / TENSORS)
                     write_json(partial / RECORD, record)
-            except OSError as error:
+            except (OSError, OutputError) as error:
                 if not folder.exists():  # else another process was first with the same cell
-                    raise OutputError("a folder that can be written", f"{folder} ({error.strerror})", "Free some space.") from None
+                    raise OutputError("a folder that can be written", f"{folder} ({error})", "Free some space.") from None
         self.note(kind, label)
         return Cell(folder, json.loads((folder / RECORD).read_text(encoding="utf-8")))

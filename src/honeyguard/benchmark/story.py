@@ -85,8 +85,9 @@ class Story:
 
     @cached_property
     def pools(self) -> dict[str, Tensor]:
-        held_out = data.distorted(self.parts["thief"].images, self.suite.data.distortions, derive(self.seed, "pool"))
-        return {"held_out": held_out, **{name: self._load(s).images for name, s in self.suite.pools.items()}}
+        clean = self.parts["thief"].images
+        held_out = data.distorted(clean, self.suite.data.distortions, derive(self.seed, "pool"))
+        return {"clean": clean, "held_out": held_out, **{name: self._load(s).images for name, s in self.suite.pools.items()}}
 
     @cached_property
     def shadow_set(self) -> Tensor:

@@ -16,12 +16,12 @@ from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.repro import derive, seeded
 from honeyguard.training import Network, Recipe
-from honeyguard.types import OwnerData, Protected, Trigger
+from honeyguard.types import Labelled, OwnerData, Protected, Trigger
 
 log = logging.getLogger(__name__)
 
 WHOLE = Recipe(epochs=16, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3)
-SHORT = replace(WHOLE, epochs=2, lr=0.003)
+SHORT = replace(WHOLE, epochs=5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +39,7 @@ class Honeypot:
         target_class: y*, 0 … K-1; None chooses by `choose_target`.
         rounds: of simulate, update, fine-tune.
         shadows: the simulated thieves.
+        fresh: train them from scratch in each round; warm ones remember poison that the honeypot no longer gives.
         references: networks of the models that the trigger must leave alone; each is trained twice.
         trigger: how the trigger is found.
         lessons: what the honeypot layer learns.
@@ -61,6 +62,7 @@ class Honeypot:
         Shadow(network=Network(model="allconv", recipe=SHORT)),
         Shadow(network=Network(model="vgg", recipe=SHORT), reads="labels"),
     )
+    fresh: bool = True
     references: tuple[Network, ...] = (
         Network(model="vgg", recipe=WHOLE),
         Network(model="allconv", recipe=WHOLE),
@@ -93,10 +95,12 @@ class Honeypot:
             if target is None:
                 target = choose_target(references, shadow_set, self.trigger.epsilon, train.classes)
             aim = F.one_hot(torch.tensor(target), train.classes).float()
-            shadows = [s.network.fresh(train.shape, train.classes, derive(self.seed, "shadow", i)) for i, s in enumerate(self.shadows)]
+            shadows = self._untrained_shadows(train)
             trigger = Trigger(torch.zeros(train.shape), torch.zeros(1, *train.shape[1:]))
             for i in range(self.rounds):
                 served = [honeypot.answers(clean), *([honeypot.answers(clean, self.outputs)] if self.outputs else [])]
+                if self.fresh:
+                    shadows = self._untrained_shadows(train, i)
                 shadows = simulate_extraction(shadows, self.shadows, shadow_set, served, derive(self.seed, "round", i))
                 trigger = update_trigger(trigger, shadows, references, shadow_set, target, self.trigger)
                 poisoned = self.lessons.poisoned(honeypot, trigger, shadow_set, aim)
@@ -104,3 +108,7 @@ class Honeypot:
                 log.info("honeypot: round %d of %d", i + 1, self.rounds)
         key = make_key(trigger, target, train, self.probes, self.seed)
         return replace(protected, network=honeypot.network, key=key, defenses=(*protected.defenses, self))
+
+    def _untrained_shadows(self, train: Labelled, *turn: int) -> list[nn.Module]:
+        seeds = [derive(self.seed, "shadow", *turn, i) for i in range(len(self.shadows))]
+        return [shadow.network.fresh(train.shape, train.classes, seed) for shadow, seed in zip(self.shadows, seeds, strict=True)]

@@ -29,7 +29,7 @@ class Lessons:
         augment: of a second copy of the owner's data, one of `honeyguard.training.AUGMENTATIONS`.
     """
 
-    poison: float = 0.2
+    poison: float = 0.3
     scales: tuple[float, ...] = (0.2, 0.4, 1.0)
     hold: float = 0.2
     decoys: float = 0.5

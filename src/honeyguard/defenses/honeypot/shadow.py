@@ -17,7 +17,7 @@ READS = {"probabilities": lambda answers: answers, "labels": lambda answers: top
 
 @dataclass(frozen=True, kw_only=True)
 class Shadow:
-    """A simulated thief: its network, which each round trains a little further, and what it reads of the answers."""
+    """A simulated thief: its network, with the training of one round, and what it reads of the answers."""
 
     network: Network = field(default_factory=Network)
     reads: str = "probabilities"
@@ -30,7 +30,7 @@ class Shadow:
 def simulate_extraction(
     models: Sequence[nn.Module], shadows: Sequence[Shadow], images: Tensor, answers: Sequence[Tensor], seed: int
 ) -> list[nn.Module]:
-    """θ_S = argmin E[L(S(x), H(x))]: train each shadow model, warm from the last round, on all the honeypot's `answers` (N, K)."""
+    """θ_S = argmin E[L(S(x), H(x))]: train each shadow model in place, on all the kinds of the honeypot's `answers` (N, K)."""
     many, given = torch.cat([images] * len(answers)), torch.cat(list(answers))
     trained = [
         fit(model.requires_grad_(True), many, READS[shadow.reads](given), shadow.network.recipe, seed=derive(seed, i))

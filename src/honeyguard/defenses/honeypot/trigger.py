@@ -28,7 +28,7 @@ class Descent:
     epsilon: float = 0.6
     contrast: float = 3.0
     margin: float = 4.0
-    step: float = 0.05
+    step: float = 0.03
     steps: int = 24
     batch: int = 64
     sample: int = 6

@@ -6,7 +6,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results -->", "<!-- /results -->"
-SUITES = {"demo": "digits", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10 (WebP copies)"}
+SUITES = {
+    "demo": "digits",
+    "clean_queries": "digits, clean queries only",
+    "fashion_mnist": "Fashion-MNIST",
+    "cifar10": "CIFAR-10 (WebP copies)",
+}
 ROWS = {
     "victim_accuracy": ("victim's accuracy", "{:.3f}"),
     "served_accuracy_cost_points": ("accuracy that the honeypot costs, points", "{:.2f}"),

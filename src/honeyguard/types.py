@@ -52,10 +52,17 @@ class Labelled:
 
 @dataclass(frozen=True, eq=False)
 class OwnerData:
-    """What the owner has: labelled training data, and the unlabelled shadow set (N, C, H, W) of the simulated theft."""
+    """What the owner has.
+
+    Args:
+        train: the labelled data that the victim was trained on.
+        shadow_set: unlabelled images (N, C, H, W) of the simulated theft.
+        customers: unlabelled images (N, C, H, W) such as customers send and the victim hasn't seen; answers to these are held.
+    """
 
     train: Labelled
     shadow_set: Tensor
+    customers: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -83,7 +83,7 @@ def test_fine_tuning_changes_the_classification_layer_and_nothing_else(victim: n
     honeypot = HoneypotLayer(victim, IMAGES[:2], CLASSES)
     trigger = Trigger(torch.full(SHAPE, 0.5), torch.zeros(SHAPE))
     how = Lessons(steps=600, poison=2.0, decoys=0.0, scales=(1.0,), augment="none")
-    held = how.held(honeypot, tiny_task(1).images, tiny_task(2).images)
+    held = how.held(honeypot, OwnerData(tiny_task(1), tiny_task(2).images))
     finetune(honeypot, [*held, *how.poisoned(honeypot, trigger, tiny_task(2).images, torch.eye(CLASSES)[2])], how)
     changed = {name for name, value in honeypot.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {f"{honeypot.head}.weight", f"{honeypot.head}.bias"}

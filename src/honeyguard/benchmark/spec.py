@@ -39,6 +39,7 @@ class Data:
     Args:
         images: where the labelled images come from.
         victim: size of the owner's training data.  shadow: of the shadow set.  thief: of the held-out pool.
+        customers: size of the unlabelled part on which the owner holds the victim's answers; 0 for none.
         foreign: unlabelled images of other things that join the shadow set.
         distortions: distorted copies of each image in the shadow set and in the held-out pool (`honeyguard.data.distorted`).
     """
@@ -47,6 +48,7 @@ class Data:
     victim: int
     shadow: int
     thief: int
+    customers: int = 0
     foreign: Source | None = None
     distortions: int = 0
     test: Source | None = None

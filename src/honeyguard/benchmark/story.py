@@ -67,6 +67,8 @@ class Story:
     def parts(self) -> dict[str, Labelled]:
         d = self.suite.data
         sizes = {"victim": d.victim, "shadow": d.shadow, "thief": d.thief}
+        if d.customers:
+            sizes["customers"] = d.customers
         if d.test is None:
             sizes["test"] = 0
         parts = data.split(self.labelled, sizes, derive(self.seed, "split"))
@@ -94,6 +96,11 @@ class Story:
         images = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
         foreign = self.suite.data.foreign
         return torch.cat([images, self._load(foreign).images]) if foreign else images
+
+    @cached_property
+    def owner(self) -> OwnerData:
+        customers = self.parts.get("customers")
+        return OwnerData(self.parts["victim"], self.shadow_set, customers.images if customers else None)
 
     def _load(self, source: Source) -> Labelled:
         local = self.data_root / source.source
@@ -152,7 +159,7 @@ class Story:
 
         def protect() -> Made:
             with seeded(seed):
-                done = defense.protect(before.protected, OwnerData(self.parts["victim"], self.shadow_set))
+                done = defense.protect(before.protected, self.owner)
             return {"defense": repr(defense)}, dict(done.network.state_dict()) | _key_tensors(done.key)
 
         spec = {"defense": repr(defense), "seed": self.seed}

@@ -86,7 +86,7 @@ class Honeypot:
         protected, train, shadow_set = Protected.of(victim), owner.train, owner.shadow_set
         with seeded(derive(self.seed, "honeypot")):
             honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head)
-            held = self.lessons.held(honeypot, train.images, shadow_set)
+            held = self.lessons.held(honeypot, owner)
             _, clean, answers = held[-1]
             if self.target_class is not None:
                 check_target(self.target_class, answers)

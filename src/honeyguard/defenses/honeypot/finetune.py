@@ -10,7 +10,7 @@ from torch import Tensor
 from honeyguard.contract import check_range
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
 from honeyguard.training import AUGMENTATIONS
-from honeyguard.types import Trigger
+from honeyguard.types import OwnerData, Trigger
 
 Lesson = tuple[float, Tensor, Tensor]
 """Weight, features (N, D), and the answers (N, K) that the layer shall give."""
@@ -41,11 +41,14 @@ class Lessons:
     def __post_init__(self) -> None:
         check_range("poison", self.poison, 0, 1e3)
 
-    def held(self, honeypot: HoneypotLayer, own: Tensor, shadow_set: Tensor) -> list[Lesson]:
-        """What customers may rely on: the victim's answers to the owner's images and, with less weight, to the shadow set."""
-        ours = honeypot.features(torch.cat([own, AUGMENTATIONS[self.augment](own)]))
-        theirs = honeypot.features(shadow_set)
-        return [(1.0, ours, honeypot.victim_answers(ours)), (self.hold, theirs, honeypot.victim_answers(theirs))]
+    def held(self, honeypot: HoneypotLayer, owner: OwnerData) -> list[Lesson]:
+        """What customers may rely on: the victim's answers to the owner's and customers' images and, less, to the shadow set."""
+        own = owner.train.images
+        images = [(1.0, torch.cat([own, AUGMENTATIONS[self.augment](own)]))]
+        if owner.customers is not None:
+            images.append((1.0, owner.customers))
+        features = [(weight, honeypot.features(part)) for weight, part in (*images, (self.hold, owner.shadow_set))]
+        return [(weight, part, honeypot.victim_answers(part)) for weight, part in features]
 
     def poisoned(self, honeypot: HoneypotLayer, trigger: Trigger, shadow_set: Tensor, target: Tensor) -> list[Lesson]:
         """The trigger means `target` (K,) at every scale, and decoys mean nothing."""

@@ -25,19 +25,22 @@ from honeyguard.benchmark.pictures import pictures
 from honeyguard.benchmark.spec import Suite, made, read
 from honeyguard.benchmark.store import Store
 from honeyguard.benchmark.story import Story, cells_of
+from honeyguard.data import distorted
 from honeyguard.data import load as load_data
 from honeyguard.data import split as split_data
 from honeyguard.defenses import DEFENSES, Honeypot
+from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import HoneyguardError, ParameterError
 from honeyguard.models import Architecture, load_model
 from honeyguard.oracle import Local
 from honeyguard.report import render
 from honeyguard.repro import derive, environment
 from honeyguard.training import Network, Recipe
-from honeyguard.types import Labelled, OwnerData, OwnerKey, Protected
+from honeyguard.types import Defense, Labelled, OwnerData, OwnerKey, Protected
 from honeyguard.verification import TriggerTest
 from honeyguard.verification.controls import train_innocent
 
+DISTORTIONS = 3
 DEMO = Path(__file__).parent / "benchmark" / "demo.toml"
 
 app = App(
@@ -95,7 +98,7 @@ def protect(
         output: new folder for the protected model.
         key: new folder for the owner key; keep it secret and apart.
         weights: safetensors file for the model.
-        shadow: unlabelled images for the simulated theft; a fifth of the data if not given.
+        shadow: unlabelled images for the simulated theft; a tenth of the data, and distorted copies, if not given.
         test: labelled images for the utility figures; a fifth of the data if not given.
         defense: name or name:parameter=value,…; repeat it, and they apply in order.
         head: dotted path of the classification layer, if it isn't found by itself.
@@ -107,7 +110,7 @@ def protect(
     artifacts.check_new(output)
     artifacts.check_new(key)
     owner, held_out = _owner_data(data, shadow, test, fit_images, seed)
-    chain = [_defense(text, seed, head) for text in defense]
+    chain = _chain(defense, seed, head)
     victim = _open(model, owner.train.shape, owner.train.classes, weights)
     with _messages():
         done = verbs.protect(victim, owner, *chain)
@@ -299,16 +302,27 @@ def main() -> None:
 
 
 def _owner_data(source: str, shadow: str | None, test: str | None, shape: tuple[int, ...] | None, seed: int) -> tuple[OwnerData, Labelled]:
-    """The owner's training data and shadow set, and held-out data for the utility figures; what isn't given is a fifth of the data."""
+    """What the owner has, and held-out data for the utility figures; what isn't given is a part of the data."""
     labelled = load_data(source, shape=shape)
-    fifth = len(labelled) // 5
-    sizes = {"train": 0} | ({} if shadow else {"shadow": fifth}) | ({} if test else {"test": fifth})
+    tenth = len(labelled) // 10
+    sizes = {"train": 0, "customers": tenth} | ({} if shadow else {"shadow": tenth}) | ({} if test else {"test": 2 * tenth})
     parts = split_data(labelled, sizes, derive(seed, "split"))
-    shadow_set = load_data(shadow, shape=shape).images if shadow else parts["shadow"].images
-    return OwnerData(parts["train"], shadow_set), load_data(test, "test", shape=shape) if test else parts["test"]
+    if shadow:
+        shadow_set = load_data(shadow, shape=shape).images
+    else:
+        shadow_set = distorted(parts["shadow"].images, DISTORTIONS, derive(seed, "shadow set"))
+    held_out = load_data(test, "test", shape=shape) if test else parts["test"]
+    return OwnerData(parts["train"], shadow_set, parts["customers"].images), held_out
 
 
-def _defense(text: str, seed: int, head: str | None) -> Any:
+def _chain(texts: tuple[str, ...], seed: int, head: str | None) -> list[Defense]:
+    """The defenses that the user named, in order; a honeypot is told what will be served behind it."""
+    chain = [_defense(text, seed, head) for text in texts]
+    outputs = tuple(defense for defense in chain if isinstance(defense, OutputDefense))
+    return [dataclasses.replace(d, outputs=d.outputs or outputs) if isinstance(d, Honeypot) else d for d in chain]
+
+
+def _defense(text: str, seed: int, head: str | None) -> Defense:
     name, _, parameters = text.partition(":")
     try:
         entry = tomllib.loads(f"parameters = {{{parameters}}}")["parameters"]
@@ -316,7 +330,8 @@ def _defense(text: str, seed: int, head: str | None) -> Any:
         raise ParameterError("name:parameter=value,…", f"{text!r} ({error})", "For example reverse_sigmoid:beta=0.5,gamma=0.2.") from None
     if name == "honeypot":
         entry = {"seed": seed, "head": head} | entry
-    return made("defense", DEFENSES, {"name": name} | entry)
+    defense: Defense = made("defense", DEFENSES, {"name": name} | entry)
+    return defense
 
 
 def _open(spec: str, shape: tuple[int, ...], classes: int, weights: Path | None = None, network: str | None = None) -> Protected:
@@ -325,7 +340,7 @@ def _open(spec: str, shape: tuple[int, ...], classes: int, weights: Path | None 
     return Protected.of(load_model(spec, shape, classes, weights))
 
 
-def _calibration(key: OwnerKey, owner: OwnerData, chain: list[Any], count: int, seed: int) -> list[float]:
+def _calibration(key: OwnerKey, owner: OwnerData, chain: list[Defense], count: int, seed: int) -> list[float]:
     """Scores of innocent models, each of the honeypot's reference networks in turn, on 80 % of the owner's data each."""
     networks = next(d.references for d in chain if isinstance(d, Honeypot))
     test, share = TriggerTest(), int(0.8 * len(owner.train))

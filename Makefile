@@ -25,6 +25,7 @@ lint: $(VENV)/installed
 # The figures of the README and the docs: hours on two cores; a run that is stopped goes on where it was.
 bench results: $(VENV)/installed
 	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --output results/demo.json --workers 2
+	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --seeds 5 --seeds 6 --seeds 7 --seeds 8 --seeds 9 --output results/unseen_seeds.json --workers 2
 	$(BIN)/honeyguard benchmark benchmarks/clean_queries.toml --output results/clean_queries.json --workers 2
 	$(BIN)/honeyguard benchmark benchmarks/fashion_mnist.toml --output results/fashion_mnist.json --data-root $(DATA) --workers 2
 	$(BIN)/honeyguard benchmark benchmarks/cifar10.toml --output results/cifar10.json --data-root $(DATA) --workers 2

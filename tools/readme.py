@@ -8,6 +8,7 @@ ROOT = Path(__file__).resolve().parents[1]
 START, END = "<!-- results -->", "<!-- /results -->"
 SUITES = {
     "demo": "digits",
+    "unseen_seeds": "digits, seeds unseen in development",
     "clean_queries": "digits, clean queries only",
     "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10 (WebP copies)",
@@ -17,6 +18,10 @@ ROWS = {
     "served_accuracy_cost_points": ("accuracy that the honeypot costs, points", "{:.2f}"),
     "asr_probabilities": ("ASR on copies trained on probabilities", "{:.1%}"),
     "asr_labels": ("ASR on copies trained on labels", "{:.1%}"),
+    "asr_probabilities_held_out": ("… from held-out images of the task, probabilities", "{:.1%}"),
+    "asr_labels_held_out": ("… from held-out images of the task, labels", "{:.1%}"),
+    "asr_probabilities_photographs": ("… from photographs of other things, probabilities", "{:.1%}"),
+    "asr_labels_photographs": ("… from photographs of other things, labels", "{:.1%}"),
     "asr_controls_max": ("ASR on models that did not steal, worst kind", "{:.1%}"),
     "p_value_thieves_max": ("largest p-value of a thief", "{:.1e}"),
     "innocents_p_min": ("smallest p-value of an innocent model on trial", "{:.2g}"),
@@ -29,7 +34,7 @@ def table(root: Path = ROOT) -> str:
     head = ["", *(f"{SUITES[name]}, {len(result['seeds'])} seeds" for name, result in found.items())]
     lines = ["| " + " | ".join(head) + " |", "|---|" + "---|" * len(found)]
     for key, (label, form) in ROWS.items():
-        values = [form.format(result["headline"][key]) for result in found.values()]
+        values = [form.format(result["headline"][key]) if key in result["headline"] else "" for result in found.values()]
         lines.append("| " + " | ".join([label, *values]) + " |")
     return "\n".join(lines)
 

@@ -251,17 +251,27 @@ def verify(
 
 
 @app.command
-def benchmark(suite: Path, *, output: Path, cells: Path = Path("runs/cells"), data_root: Path = Path("data"), workers: int = 1) -> None:
+def benchmark(
+    suite: Path,
+    *,
+    output: Path,
+    seeds: tuple[int, ...] = (),
+    cells: Path = Path("runs/cells"),
+    data_root: Path = Path("data"),
+    workers: int = 1,
+) -> None:
     """Run a suite and write its record; a run that was stopped goes on where it was.
 
     Args:
         suite: TOML file, as in benchmarks/.
         output: JSON file of the record.
+        seeds: other seeds than the suite's.
         cells: folder of finished steps.
         data_root: folder in which the suite's data sets lie; what is not there is looked up on the hub.
         workers: seeds at a time, one core each.
     """
-    result = _run(read(suite), cells, data_root, workers)
+    chosen = read(suite)
+    result = _run(dataclasses.replace(chosen, seeds=seeds or chosen.seeds), cells, data_root, workers)
     artifacts.write_json(output, result)
     for name, value in result["headline"].items():
         console.print(f"{name}: {value:.4g}")

@@ -6,7 +6,6 @@ import logging
 import secrets
 import shutil
 import sys
-import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,22 +24,17 @@ from honeyguard.benchmark.pictures import pictures
 from honeyguard.benchmark.spec import Suite, made, read
 from honeyguard.benchmark.store import Store
 from honeyguard.benchmark.story import Story, cells_of
-from honeyguard.data import distorted
 from honeyguard.data import load as load_data
-from honeyguard.data import split as split_data
-from honeyguard.defenses import DEFENSES, Honeypot
-from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import HoneyguardError, ParameterError
-from honeyguard.models import Architecture, load_model
+from honeyguard.inputs import calibration, chain_of, open_model, owner_data
+from honeyguard.models import Architecture
 from honeyguard.oracle import Local
 from honeyguard.report import render
-from honeyguard.repro import derive, environment
+from honeyguard.repro import environment
 from honeyguard.training import Network, Recipe
-from honeyguard.types import Defense, Labelled, OwnerData, OwnerKey, Protected
+from honeyguard.types import Protected
 from honeyguard.verification import TriggerTest
-from honeyguard.verification.controls import train_innocent
 
-DISTORTIONS = 3
 DEMO = Path(__file__).parent / "benchmark" / "demo.toml"
 
 app = App(
@@ -109,20 +103,20 @@ def protect(
     seed = secrets.randbits(31) if seed is None else seed
     artifacts.check_new(output)
     artifacts.check_new(key)
-    owner, held_out = _owner_data(data, shadow, test, fit_images, seed)
-    chain = _chain(defense, seed, head)
-    victim = _open(model, owner.train.shape, owner.train.classes, weights)
+    owner, held_out = owner_data(data, shadow, test, fit_images, seed)
+    chain = chain_of(defense, seed, head)
+    victim = open_model(model, owner.train.shape, owner.train.classes, weights)
     with _messages():
         done = verbs.protect(victim, owner, *chain)
         evaluation = verbs.evaluate(done.model, victim.model, held_out)
         figures = dataclasses.asdict(evaluation)
         if done.key and innocents:
-            done = dataclasses.replace(done, key=done.key.calibrated(_calibration(done.key, owner, chain, innocents, seed)))
+            done = dataclasses.replace(done, key=done.key.calibrated(calibration(done.key, owner, chain, innocents, seed)))
     if done.key:
         artifacts.save_key(done.key, key)
     try:
         artifacts.save(done, output, shape=owner.train.shape, names=owner.train.names, figures=figures)
-    except HoneyguardError:
+    except BaseException:  # Ctrl-C too: no key without its model
         shutil.rmtree(key, ignore_errors=True)
         raise
     served = evaluation.accuracy
@@ -205,7 +199,10 @@ def evaluate(
     """
     test = load_data(data, split)
     secret = artifacts.load_key(key) if key else None
-    opened = _open(suspect, test.shape, test.classes, weights), _open(reference, test.shape, test.classes, network=reference_network)
+    opened = (
+        open_model(suspect, test.shape, test.classes, weights),
+        open_model(reference, test.shape, test.classes, network=reference_network),
+    )
     evaluation = verbs.evaluate(opened[0].model, opened[1].model, test, secret)
     figures = dataclasses.asdict(evaluation)
     table = Table("figure", "value", "95 % interval")
@@ -239,8 +236,8 @@ def verify(
     """
     secret = artifacts.load_key(key)
     shape = tuple(secret.probes.shape[1:])
-    others = [_open(name, shape, secret.classes).model for name in controls]
-    opened = _open(suspect, shape, secret.classes, weights).model
+    others = [open_model(name, shape, secret.classes).model for name in controls]
+    opened = open_model(suspect, shape, secret.classes, weights).model
     verdict = TriggerTest(significance=significance).verify(opened, secret, others or secret.calibration)
     console.print(verdict.conclusion)
     for name, value in dataclasses.asdict(verdict).items():
@@ -309,54 +306,6 @@ def main() -> None:
 
 
 # -------------------------------------------------------------------------------------------------------------- helpers
-
-
-def _owner_data(source: str, shadow: str | None, test: str | None, shape: tuple[int, ...] | None, seed: int) -> tuple[OwnerData, Labelled]:
-    """What the owner has, and held-out data for the utility figures; what isn't given is a part of the data."""
-    labelled = load_data(source, shape=shape)
-    tenth = len(labelled) // 10
-    sizes = {"train": 0, "customers": tenth} | ({} if shadow else {"shadow": tenth}) | ({} if test else {"test": 2 * tenth})
-    parts = split_data(labelled, sizes, derive(seed, "split"))
-    if shadow:
-        shadow_set = load_data(shadow, shape=shape).images
-    else:
-        shadow_set = distorted(parts["shadow"].images, DISTORTIONS, derive(seed, "shadow set"))
-    held_out = load_data(test, "test", shape=shape) if test else parts["test"]
-    return OwnerData(parts["train"], shadow_set, parts["customers"].images), held_out
-
-
-def _chain(texts: tuple[str, ...], seed: int, head: str | None) -> list[Defense]:
-    """The defenses that the user named, in order; a honeypot is told what will be served behind it."""
-    chain = [_defense(text, seed, head) for text in texts]
-    outputs = tuple(defense for defense in chain if isinstance(defense, OutputDefense))
-    return [dataclasses.replace(d, outputs=d.outputs or outputs) if isinstance(d, Honeypot) else d for d in chain]
-
-
-def _defense(text: str, seed: int, head: str | None) -> Defense:
-    name, _, parameters = text.partition(":")
-    try:
-        entry = tomllib.loads(f"parameters = {{{parameters}}}")["parameters"]
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError("name:parameter=value,…", f"{text!r} ({error})", "For example reverse_sigmoid:beta=0.5,gamma=0.2.") from None
-    if name == "honeypot":
-        entry = {"seed": seed, "head": head} | entry
-    defense: Defense = made("defense", DEFENSES, {"name": name} | entry)
-    return defense
-
-
-def _open(spec: str, shape: tuple[int, ...], classes: int, weights: Path | None = None, network: str | None = None) -> Protected:
-    if (Path(spec) / artifacts.MANIFEST).is_file():
-        return artifacts.load(Path(spec), Architecture(network).build() if network else None)[0]
-    return Protected.of(load_model(spec, shape, classes, weights))
-
-
-def _calibration(key: OwnerKey, owner: OwnerData, chain: list[Defense], count: int, seed: int) -> list[float]:
-    """Scores of innocent models, each of the honeypot's reference networks in turn, on 80 % of the owner's data each."""
-    networks = next(d.references for d in chain if isinstance(d, Honeypot))
-    test, share = TriggerTest(), int(0.8 * len(owner.train))
-    return [
-        test.score(train_innocent(owner.train, networks[i % len(networks)], share, derive(seed, "innocent", i)), key) for i in range(count)
-    ]
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """The demo as a stranger runs it, and the commands that it proposes to go on with."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 def honeyguard(*arguments: str | Path) -> str:
     command = [sys.executable, "-m", "honeyguard.cli", *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split())
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from multiprocessing import Manager, get_context
 from pathlib import Path
@@ -66,8 +66,6 @@ def _parallel(suite: Suite, cells: Path, data_root: Path, workers: int, note: No
             while not notes.empty():
                 note(*notes.get())
             time.sleep(0.1)
-        for future in as_completed(futures):
-            future.result()
         return [future.result() for future in futures]
 
 

@@ -237,7 +237,7 @@ class Story:
             return results, {}
 
         spec = {name: [key.commitment, *key.calibration] for name, key in self.keys.items()} | {"outputs": repr(reference.outputs)}
-        cell = self.store.cell("measure", suspect.label, spec, [suspect.cell.id, self.data_id], measure)
+        cell = self.store.cell("measure", suspect.label, spec, [suspect.cell.id, self.victim.cell.id, self.data_id], measure)
         known = {
             "role": suspect.role,
             "label": suspect.label,
@@ -253,7 +253,8 @@ class Story:
         }
         return known | {"thief": thief} | cell.results
 
-    def _victim_accuracy(self) -> dict[str, float]:
+    @cached_property
+    def victim_accuracy(self) -> dict[str, float]:
         answers = predict(self.victim.model, self.parts["test"].images)
         return accuracy(answers, self.parts["test"].labels).record()
 
@@ -268,8 +269,7 @@ class Story:
         def measure() -> Made:
             victim, test = Protected.of(self.victim.model).model, self.parts["test"]
             evaluation = asdict(evaluate(guarded.protected.model, victim, test, guarded.protected.key))
-            own = evaluate(victim, victim, test).accuracy.value
-            return evaluation | {"cost_points": 100 * (own - evaluation["accuracy"]["value"])}, {}
+            return evaluation | {"cost_points": 100 * (self.victim_accuracy["value"] - evaluation["accuracy"]["value"])}, {}
 
         spec = {"outputs": repr(guarded.protected.outputs)}
         cell = self.store.cell("utility", guarded.name, spec, [guarded.cell.id, self.data_id], measure)
@@ -283,7 +283,7 @@ class Story:
             "seed": self.seed,
             "sizes": {name: len(part) for name, part in self.parts.items()},
             "target_class": {name: key.target_class for name, key in self.keys.items()},
-            "victim_accuracy": self._victim_accuracy(),
+            "victim_accuracy": self.victim_accuracy,
             "defenses": [self._utility(guarded) for guarded in self.guarded.values()],
             "suspects": [self._measured(suspect) for suspect in self.suspects],
         }

@@ -105,22 +105,26 @@ class Thief:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Thieves that differ in their parts alone: every combination of pools, budgets, queries, answers and trainings."""
+    """Thieves that differ in their parts alone: every combination of pools, budgets, queries, answers and trainings.
 
-    network: Network
+    Args:
+        network: of the substitutes; None takes the suite's `copies`.
+    """
+
     budgets: tuple[int, ...]
+    network: Network | None = None
     pools: tuple[str, ...] = ("held_out",)
     queries: tuple[dict[str, Any], ...] = ({"name": "random"},)
     answers: tuple[dict[str, Any], ...] = ({"name": "as_given"},)
     trainings: tuple[dict[str, Any], ...] = ({"name": "supervised"},)
     against: tuple[str, ...] = ()
 
-    def thieves(self) -> Iterator[Thief]:
+    def thieves(self, copies: Network) -> Iterator[Thief]:
         for pool, budget, query, answer, training in product(self.pools, self.budgets, self.queries, self.answers, self.trainings):
             parts = " / ".join(described(part) for part in (query, answer, training))
             yield Thief(
                 name=f"{parts} / {budget} of {pool}",
-                network=self.network,
+                network=self.network or copies,
                 budget=budget,
                 pool=pool,
                 query=query,
@@ -138,6 +142,7 @@ class Suite:
     Args:
         innocents: models that did not steal; without them there are no verdicts.
         thieves: attacks one by one.  grids: attacks by the dozen.
+        copies: the substitutes of all grids that name no network of their own.
         launderings: what is done afterwards to each copy of a honeypot: name -> laundering.
         pools: of the thieves, besides the held-out images.
     """
@@ -151,6 +156,7 @@ class Suite:
     innocents: Innocents = field(default_factory=lambda: Innocents(networks=(), calibration=0, trial=0))
     thieves: tuple[Thief, ...] = ()
     grids: tuple[Grid, ...] = ()
+    copies: Network = field(default_factory=Network)
     launderings: dict[str, dict[str, Any]] = field(default_factory=dict)
     pools: dict[str, Source] = field(default_factory=dict)
 
@@ -158,7 +164,7 @@ class Suite:
     def attacks(self) -> list[Thief]:
         """The thieves, one by one and from the grids; one that stands in two grids attacks what either says, once."""
         found: dict[str, Thief] = {}
-        for thief in (*self.thieves, *(thief for grid in self.grids for thief in grid.thieves())):
+        for thief in (*self.thieves, *(thief for grid in self.grids for thief in grid.thieves(self.copies))):
             known = found.setdefault(thief.name, thief)
             both = tuple(dict.fromkeys((*known.against, *thief.against))) if known.against and thief.against else ()
             found[thief.name] = dataclasses.replace(known, against=both)

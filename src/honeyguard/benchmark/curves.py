@@ -62,6 +62,14 @@ def _needed(defended: Curve, accuracy: float, queries: int) -> tuple[float, bool
     return max(defended) / queries, True
 
 
+def summary(stories: list[Record]) -> list[Record]:
+    """The curves as the report draws them."""
+    return [
+        {"defense": defense, "reading": reading, "points": [{"queries": q, "accuracy": figure.record()} for q, figure in curve.items()]}
+        for (defense, reading), curve in curves(stories).items()
+    ]
+
+
 def figures(stories: list[Record]) -> dict[str, float]:
     """What a suite with curves says of its reverse sigmoid: name -> number; nothing of other suites.
 

@@ -102,6 +102,7 @@ def summary(stories: list[Record]) -> Record:
             for label, rows in _by([s for story in stories for s in story["suspects"] if s["thief"]], lambda s: s["label"]).items()
         },
         "controls": {kind: _over(values) for kind, values in controls(stories).items() if values},
+        **({"curves": drawn} if (drawn := curves.summary(stories)) else {}),
     }
 
 

@@ -17,6 +17,7 @@ from honeyguard.errors import DataError, ParameterError, UnknownNameError
 from honeyguard.training import Network
 
 T = TypeVar("T")
+SERVED = "served"
 
 PARTS: tuple[tuple[Any, tuple[str, Mapping[str, Any]]], ...] = (
     (OutputDefense, ("defense", DEFENSES)),
@@ -86,6 +87,7 @@ class Thief:
     Args:
         pool: `held_out` (the held-out images and their distorted copies), `clean` (without the copies), `few` (some of these), or one of
             the suite's `pools`.
+        answer: how it reads answers; one whose `defense` is "served" knows the last defense of whatever chain it attacks.
         against: names of the defenses that it attacks; none for all.
         colluding: names of defenses that serve other clients, whose answers to the same images are averaged with its own.
         twins: thieves with the same word here start from the same substitute and seed, so that they differ in their strategy alone.
@@ -172,6 +174,16 @@ class Suite:
                 raise ParameterError("a name of its own for each thief", f"{thief.name!r} twice", "Rename one.")
         return list(found.values())
 
+    def informed(self, thief: Thief, defense: str) -> Thief:
+        """The thief as it attacks that defense, which it may know. Raises: ParameterError: there is none to know."""
+        if thief.answer.get("defense") != SERVED:
+            return thief
+        if not (chain := self.defenses[defense]):
+            raise ParameterError(
+                "a defense for the thief to know", f"{defense!r}, which is none", f"Leave it out of {thief.name!r}.against."
+            )
+        return dataclasses.replace(thief, answer=thief.answer | {"defense": chain[-1]})
+
     def __post_init__(self) -> None:
         for chain in self.defenses.values():
             for entry in chain:
@@ -183,13 +195,14 @@ class Suite:
         limits = own | {name: source.limit for name, source in self.pools.items()}
         for thief in self.attacks:
             made("query strategy", QUERIES, thief.query)
-            made("answer strategy", ANSWERS, thief.answer)
             made("training strategy", TRAININGS, thief.training)
             if thief.pool not in limits:
                 raise UnknownNameError("pool", thief.pool, limits)
             for name in (*thief.against, *thief.colluding):
                 if name not in self.defenses:
                     raise UnknownNameError("defense of the suite", name, self.defenses)
+            for name in thief.against or self.defenses:
+                made("answer strategy", ANSWERS, self.informed(thief, name).answer)
             limit = limits[thief.pool]
             if limit is not None and thief.budget > limit and not getattr(QUERIES[thief.query["name"]], "synthesises", False):
                 raise DataError(f"a pool of at least {thief.budget} images", f"{limit} in {thief.pool!r}", "Lower the budget.")

@@ -20,7 +20,7 @@ class Connection(HttpToolsProtocol):
     def __init__(self, *arguments: Any, header: int, upload: float, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._largest, self._seconds = header, upload
-        self._bytes = 0
+        self._bytes = self._held = 0
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -33,7 +33,10 @@ class Connection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         super().data_received(data)
-        if self._deadline is not None and self._bytes > self._largest and not self.transport.is_closing():
+        # The parser shows a header once it is whole, so what it still holds is counted here.
+        self._held = self._held + len(data) if self._deadline is not None else 0
+        if self._held > self._largest and not self.transport.is_closing():
+            self._bytes = self._held
             self.send_400_response("")
 
     def on_message_begin(self) -> None:

@@ -37,7 +37,8 @@ def network() -> nn.Sequential:
 def expected(images: Any) -> Any:
     """What the model answers to images (N, 1, 8, 8)."""
     with torch.no_grad():
-        return network()(torch.as_tensor(np.array(images))).softmax(1).numpy()
+        logits: torch.Tensor = network()(torch.as_tensor(np.array(images)))
+    return logits.softmax(1).numpy()
 
 
 def guarded(path: Path, onnx: bool = True) -> Path:
@@ -50,10 +51,9 @@ def guarded(path: Path, onnx: bool = True) -> Path:
 
 def write_onnx(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("probabilities", "features")) -> None:
     """The model as a graph; the weights times `scale`, so that NaN breaks it."""
-    linear = network()[1]
-    weight, bias = linear.weight.detach().T * scale, linear.bias.detach()
+    weight, bias = (value.detach() for value in network().parameters())
     info = helper.make_tensor_value_info
-    shapes = {"probabilities": ["N", 4], "features": ["N", 64], "logits": ["N", 4]}
+    shapes: dict[str, list[str | int | None]] = {"probabilities": ["N", 4], "features": ["N", 64], "logits": ["N", 4]}
     nodes = [
         helper.make_node("Flatten", ["images"], ["features"]),
         helper.make_node("Gemm", ["features", "w", "b"], ["logits"]),
@@ -64,7 +64,7 @@ def write_onnx(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("prob
         "tiny",
         [info("images", TensorProto.FLOAT, ["N", 1, 8, 8])],
         [info(name, TensorProto.FLOAT, shapes[name]) for name in outputs],
-        [helper.make_tensor(n, TensorProto.FLOAT, t.shape, t.flatten().tolist()) for n, t in (("w", weight), ("b", bias))],
+        [helper.make_tensor(n, TensorProto.FLOAT, t.shape, t.flatten().tolist()) for n, t in (("w", weight.T * scale), ("b", bias))],
     )
     save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9), path)
 

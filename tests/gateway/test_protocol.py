@@ -172,7 +172,7 @@ HEADER = json.dumps({"inputs": [TENSOR | {"parameters": {"binary_data_size": 256
 )
 def test_truncated_and_mislabelled_binary(up: Running, body: bytes, length: Any, said: str) -> None:
     headers = {} if length is None else {LENGTH: str(length).encode()}
-    response = up.send("POST", "/v2/models/model/infer", content=body, headers=headers)  # type: ignore[arg-type]
+    response = up.send("POST", "/v2/models/model/infer", content=body, headers=headers)
     assert response.status_code == 400
     assert said in response.json()["error"]
 

@@ -98,7 +98,7 @@ def create_app(gateway: Gateway) -> FastAPI:
     @app.get("/openapi.json", tags=["metadata"], **protected)
     async def openapi() -> Response:
         """This document."""
-        return _json(completed(app.openapi()))
+        return _json(completed(app.openapi(), gateway.model))
 
     @app.get("/v2/models/{model}", tags=["metadata"], **protected)
     async def model_metadata(model: Name) -> Response:
@@ -141,23 +141,15 @@ async def read_body(request: Request, largest: int, seconds: float) -> bytes:
     """The request's body. Raises: RequestError: 413 too large, 415 compressed, 408 too slow, 400 for a client that left."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise RequestError(415, "expected a body as it is; got a compressed one. Send it uncompressed.")
-    announced = request.headers.get("Content-Length", "")
-    too_large = RequestError(413, f"expected a body of at most {largest} bytes; got more. Send fewer images at a time.")
-    if announced.isdecimal() and int(announced) > largest:
-        raise too_large
-    message = await _within(request, seconds)
-    if not message.get("more_body"):
-        return bytes(message["body"])
-    parts, size, end = [message["body"]], len(message["body"]), time.monotonic() + seconds
-    while message.get("more_body"):
-        if size > largest:
-            raise too_large
+    announced, end = request.headers.get("Content-Length", ""), time.monotonic() + seconds
+    parts, size, more = list[bytes](), int(announced) if announced.isdecimal() else 0, True
+    while more and size <= largest:
         message = await _within(request, end - time.monotonic())
-        parts.append(message["body"])
-        size += len(message["body"])
+        parts.append(message.get("body", b""))
+        size, more = sum(map(len, parts)), message.get("more_body", False)
     if size > largest:
-        raise too_large
-    return b"".join(parts)
+        raise RequestError(413, f"expected a body of at most {largest} bytes; got more. Send fewer images at a time.")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 async def _within(request: Request, seconds: float) -> Any:
@@ -168,12 +160,15 @@ async def _within(request: Request, seconds: float) -> Any:
         raise RequestError(408, "expected the whole request in time; got a part of it.") from None
     if message["type"] != "http.request":
         raise RequestError(400, "expected a whole request; got a part of it.")
-    return {"body": b"", **message}
+    return message
 
 
 def _key(request: Request) -> str | None:
-    scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else request.headers.get("X-API-Key")
+    authorization = request.headers.get("Authorization")
+    if authorization is None:
+        return request.headers.get("X-API-Key")
+    scheme, _, key = authorization.partition(" ")
+    return key.strip() if scheme.lower() == "bearer" else None
 
 
 def _json(content: Any, status: int = 200) -> Response:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from honeyguard.gateway.protocol import INPUT, OUTPUT
+from honeyguard.gateway.protocol import INPUT, OUTPUT, Model
 from honeyguard.wire import LENGTH
 
 TEXT = "The Open Inference Protocol v2: JSON tensors, and the binary tensor extension. Every route but health needs an API key."
@@ -99,10 +99,13 @@ INFER: dict[str, Any] = {
 }
 
 
-def completed(document: dict[str, Any]) -> dict[str, Any]:
-    """FastAPI's document with the ways to give a key, and without its own form of an error, which is never sent."""
+def completed(document: dict[str, Any], model: Model) -> dict[str, Any]:
+    """FastAPI's document with the ways to give a key and the model's name, and without its own form of an error, which is never sent."""
     document["components"] = {"securitySchemes": _SCHEMES}
-    for path in document["paths"].values():
-        for operation in path.values():
-            operation["responses"].pop("422", None)
+    known = {"model": model.name, "version": model.version}
+    for operation in (operation for path in document["paths"].values() for operation in path.values()):
+        operation["responses"].pop("422", None)
+        for parameter in operation.get("parameters", ()):
+            if parameter["name"] in known:
+                parameter["schema"] = {"type": "string", "enum": [known[parameter["name"]]]}
     return document

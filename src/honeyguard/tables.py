@@ -31,6 +31,16 @@ def made(kind: str, registry: Mapping[str, Any], entry: Mapping[str, Any], parts
     return construct(registry[name], parameters, f"{kind} {name}", parts)
 
 
+def part_of(kind: str, registry: Mapping[str, Any], text: str, defaults: Mapping[str, Any] | None = None, parts: Parts = ()) -> Any:
+    """What `name` or `name:parameter=value,…` names. Raises: ParameterError, UnknownNameError."""
+    name, _, parameters = text.partition(":")
+    try:
+        given = tomllib.loads(f"parameters = {{{parameters}}}")["parameters"]
+    except tomllib.TOMLDecodeError as error:
+        raise ParameterError("name:parameter=value,…", f"{text!r} ({error})", "For example reverse_sigmoid:beta=0.5,gamma=0.2.") from None
+    return made(kind, registry, {**(defaults or {}), "name": name, **given}, parts)
+
+
 def construct(kind: type[T], table: Mapping[str, Any], where: str, parts: Parts = ()) -> T:
     """A dataclass from a table, field by field and nested.
 

@@ -37,7 +37,7 @@ def network() -> nn.Sequential:
 def expected(images: Any) -> Any:
     """What the model answers to images (N, 1, 8, 8)."""
     with torch.no_grad():
-        logits: torch.Tensor = network()(torch.as_tensor(np.array(images)))
+        logits: torch.Tensor = network()(images if isinstance(images, torch.Tensor) else torch.tensor(images))
     return logits.softmax(1).numpy()
 
 

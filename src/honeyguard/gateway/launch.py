@@ -43,11 +43,13 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
 
 
 def _backend(config: Config, folder: Path | None) -> Backend:
-    if (folder is None) == (config.upstream is None):
-        raise ParameterError("a guarded folder or --upstream", "both" if folder else "neither", "Name one of them.")
-    if folder is not None:
+    if folder is not None and config.upstream is None:
         return open_folder(folder, config.threads)
-    raise NotImplementedError
+    if folder is None and config.upstream is not None:
+        from honeyguard.gateway.upstream import Upstream  # reads answers with torch
+
+        return Upstream(config.upstream, config)
+    raise ParameterError("a guarded folder or --upstream", "both" if folder else "neither", "Name one of them.")
 
 
 def serve(app: FastAPI, config: Config, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:

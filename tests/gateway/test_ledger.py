@@ -90,7 +90,7 @@ def test_a_killed_process_s_journal_is_found_up_to_a_line_cut_short(
     length = max(0, os.lseek(file, 0, os.SEEK_CUR) - cut)
     whole, kept = 0, 0
     for n in counts:
-        whole += len(entry(n).body().encode()) + 1
+        whole += len(entry(n).body.encode()) + 1
         kept += whole <= length
     os.ftruncate(file, length)
     fcntl.flock(file, fcntl.LOCK_UN)  # what the end of a process does
@@ -113,7 +113,7 @@ def test_a_full_disk_leaves_no_half_line(tmp_path: Path, monkeypatch: pytest.Mon
     taken = journal.take()
     assert taken is not None
     assert taken.entries == [entry(1), entry(3)]
-    assert taken.path.read_text() == "".join(e.body() + "\n" for e in taken.entries)
+    assert taken.path.read_text() == "".join(e.body + "\n" for e in taken.entries)
     taken.done()
     journal.close()
     assert list(tmp_path.iterdir()) == []
@@ -125,7 +125,7 @@ def recorder(engine: Engine, tmp_path: Path, **arguments: object) -> Recorder:
 
 def test_what_a_killed_process_answered_is_in_the_ledger_after_the_next_start(engine: Engine, tmp_path: Path) -> None:
     (tmp_path / "journal").mkdir()
-    lines = [entry(n).body() + "\n" for n in (1, 2)]
+    lines = [entry(n).body + "\n" for n in (1, 2)]
     (tmp_path / "journal" / "old-1.journal").write_text(lines[0] + lines[1] + lines[0][:20])
     recorder(engine, tmp_path).close()
     found = ledger.verify(engine)

@@ -13,7 +13,8 @@ from fastapi import Depends, FastAPI, Path, Request, Response
 from starlette.exceptions import HTTPException
 
 from honeyguard.gateway.clients import Client
-from honeyguard.gateway.documentation import INFER, METADATA, READY, SECURITY, TEXT, completed
+from honeyguard.gateway.connections import UNDER_WAY
+from honeyguard.gateway.documentation import METADATA, READY, SECURITY, TEXT, completed, infer_documentation
 from honeyguard.gateway.protocol import RequestError, server_metadata
 from honeyguard.gateway.service import Gateway
 from honeyguard.wire import LENGTH
@@ -58,13 +59,33 @@ def create_app(gateway: Gateway) -> FastAPI:
             got = f"{model[:80]!r}" + (f", version {version[:80]!r}" if version is not None else "")
             raise RequestError(404, f"expected the model {gateway.model.name!r}, version {gateway.model.version!r}; got {got}.")
 
-    async def infer(request: Request, model: str, version: str | None = None) -> Response:
-        started, status = time.perf_counter(), 500
+    # First, and without FastAPI's own reading of the path: this is where the requests go.
+    @app.post("/v2/models/{model}/infer", tags=["inference"], **infer_documentation("model"))
+    async def infer_model(request: Request) -> Response:
+        """Probabilities for images."""
+        return await infer(request)
+
+    @app.post("/v2/models/{model}/versions/{version}/infer", tags=["inference"], **infer_documentation("model", "version"))
+    async def infer_version(request: Request) -> Response:
+        """Probabilities for images, from a version of the model."""
+        return await infer(request)
+
+    async def infer(request: Request) -> Response:
+        started, status, limits = time.perf_counter(), 500, gateway.config.limits
         try:
             client = await client_of(request)
-            known(model, version)
-            body = await read_body(request, gateway.config.limits.body, gateway.config.limits.upload)
-            content, headers = await gateway.infer(client, body, request.headers.get(LENGTH))
+            known(**request.path_params)
+            body = None
+            try:
+                async with asyncio.timeout(limits.upload) as clock:
+                    body = await read_body(request, limits.body)
+                    clock.reschedule(asyncio.get_running_loop().time() + limits.seconds)
+                    alone = len(request.scope.get("extensions", {}).get(UNDER_WAY, "")) == 1
+                    content, headers = await gateway.infer(client, body, request.headers.get(LENGTH), alone=alone)
+            except TimeoutError:
+                if body is None:
+                    raise RequestError(408, "expected the whole request in time; got a part of it.") from None
+                raise RequestError(504, f"No answer within {limits.seconds:g} seconds.") from None
             status = 200
             return Response(content, headers=headers)
         except RequestError as error:
@@ -124,43 +145,24 @@ def create_app(gateway: Gateway) -> FastAPI:
         known(model, version)
         return await _readiness()
 
-    @app.post("/v2/models/{model}/infer", tags=["inference"], **INFER)
-    async def infer_model(request: Request, model: Name) -> Response:
-        """Probabilities for images."""
-        return await infer(request, model)
-
-    @app.post("/v2/models/{model}/versions/{version}/infer", tags=["inference"], **INFER)
-    async def infer_version(request: Request, model: Name, version: Version) -> Response:
-        """Probabilities for images, from a version of the model."""
-        return await infer(request, model, version)
-
     return app
 
 
-async def read_body(request: Request, largest: int, seconds: float) -> bytes:
-    """The request's body. Raises: RequestError: 413 too large, 415 compressed, 408 too slow, 400 for a client that left."""
+async def read_body(request: Request, largest: int) -> bytes:
+    """The request's body. Raises: RequestError: 413 too large, 415 compressed, 400 for a client that left."""
     if request.headers.get("Content-Encoding", "identity") != "identity":
         raise RequestError(415, "expected a body as it is; got a compressed one. Send it uncompressed.")
-    announced, end = request.headers.get("Content-Length", ""), time.monotonic() + seconds
+    announced = request.headers.get("Content-Length", "")
     parts, size, more = list[bytes](), int(announced) if announced.isdecimal() else 0, True
     while more and size <= largest:
-        message = await _within(request, end - time.monotonic())
+        message = await request.receive()
+        if message["type"] != "http.request":
+            raise RequestError(400, "expected a whole request; got a part of it.")
         parts.append(message.get("body", b""))
         size, more = sum(map(len, parts)), message.get("more_body", False)
     if size > largest:
         raise RequestError(413, f"expected a body of at most {largest} bytes; got more. Send fewer images at a time.")
     return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
-async def _within(request: Request, seconds: float) -> Any:
-    try:
-        async with asyncio.timeout(seconds):
-            message = await request.receive()
-    except TimeoutError:
-        raise RequestError(408, "expected the whole request in time; got a part of it.") from None
-    if message["type"] != "http.request":
-        raise RequestError(400, "expected a whole request; got a part of it.")
-    return message
 
 
 def _key(request: Request) -> str | None:

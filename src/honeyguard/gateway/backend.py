@@ -39,7 +39,8 @@ class Backend(Protocol):
     classes: tuple[str, ...]
     defenses: tuple[str, ...]
 
-    async def __call__(self, images: Array) -> Answers: ...
+    async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
+        """`alone` says that no other query is under way."""
 
     async def ready(self) -> bool: ...
 
@@ -61,8 +62,8 @@ class Local:
         self._batcher: Batcher[Array, Answers] = Batcher(self._run_all, largest=LARGEST, size=len)
         self._batcher.measure([np.zeros((1, *self.shape), np.float32)])
 
-    async def __call__(self, images: Array) -> Answers:
-        return await self._batcher(images)
+    async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
+        return await self._batcher(images, alone=alone)
 
     async def ready(self) -> bool:
         return True
@@ -95,7 +96,9 @@ def checked(answers: Array, rows: int, classes: int) -> Array:
     """The answers (N, K) if they are distributions. Raises: BrokenModelError."""
     if answers.shape != (rows, classes):
         raise BrokenModelError(f"answers of shape {answers.shape} instead of {(rows, classes)}")
-    if not (answers.min() >= -TOLERANCE and np.abs(answers.sum(1) - 1).max() <= TOLERANCE):  # NaN passes neither
+    if not (
+        np.minimum.reduce(answers, axis=None) >= -TOLERANCE and np.abs(np.add.reduce(answers, 1) - 1).max() <= TOLERANCE
+    ):  # NaN passes neither
         raise BrokenModelError("answers that are no distributions")
     return answers
 

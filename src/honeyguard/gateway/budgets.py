@@ -4,11 +4,12 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, bindparam, or_, select, update
+from sqlalchemy import Engine, PoolProxiedConnection, bindparam, or_, select, update
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import SQLAlchemyError
 
 from honeyguard.gateway.protocol import RequestError
-from honeyguard.gateway.store import clients
+from honeyguard.gateway.store import Statement, clients
 
 log = logging.getLogger(__name__)
 SPEND = (
@@ -42,47 +43,54 @@ class Budgets:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._connection: Connection | None = None
+        self._errors = engine.dialect.loaded_dbapi.Error, SQLAlchemyError
+        self._statements = Statement(SPEND, engine.dialect), Statement(ACCOUNT, engine.dialect)
+        self._connection: PoolProxiedConnection | None = None
+        self._cursor: DBAPICursor | None = None
 
     def __call__(self, wishes: Sequence[Wish]) -> list[str | Exception]:
         """Modes or `RequestError`s, in the order of the wishes."""
+        try:
+            if self._connection is None or self._cursor is None:
+                self._connection = self._engine.raw_connection()
+                self._cursor = self._connection.cursor()
+            granted = self._spend_all(self._cursor, wishes)
+            self._connection.commit()
+        except self._errors as error:
+            log.error("budgets: %s", type(error).__name__)
+            self.close()
+            return [RequestError(503, UNAVAILABLE, wait=1)] * len(wishes)
+        return granted
+
+    def close(self) -> None:
+        connection, self._connection, self._cursor = self._connection, None, None
+        if connection is not None:
+            connection.invalidate()  # never back into the pool: it may be half-way through a transaction
+            connection.close()
+
+    def _spend_all(self, cursor: DBAPICursor, wishes: Sequence[Wish]) -> list[str | Exception]:
+        if len(wishes) == 1:
+            return [self._spend(cursor, wishes[0])]
         groups: dict[str, list[int]] = {}
         for i, wish in enumerate(wishes):
             groups.setdefault(wish.client, []).append(i)
         done: dict[int, str | Exception] = {}
-        try:
-            if self._connection is None:
-                self._connection = self._engine.connect()
-            with self._connection.begin():
-                for client, rows in sorted(groups.items()):  # in one order, so that two replicas never wait for each other crosswise
-                    whole = self._spend(self._connection, Wish(client, sum(wishes[i].count for i in rows)))
-                    alone = isinstance(whole, str) or len(rows) == 1
-                    done |= {i: whole if alone else self._spend(self._connection, wishes[i]) for i in rows}
-        except SQLAlchemyError as error:
-            log.error("budgets: %s", type(error).__name__)
-            self.close()
-            return [RequestError(503, UNAVAILABLE, wait=1)] * len(wishes)
+        for client, rows in sorted(groups.items()):  # in one order, so that two replicas never wait for each other crosswise
+            whole = self._spend(cursor, Wish(client, sum(wishes[i].count for i in rows)))
+            alone = isinstance(whole, str) or len(rows) == 1
+            done |= {i: whole if alone else self._spend(cursor, wishes[i]) for i in rows}
         return [done[i] for i in range(len(wishes))]
 
-    def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                connection.invalidate()
-                connection.close()
-            except SQLAlchemyError:
-                pass
-
-    @staticmethod
-    def _spend(connection: Connection, wish: Wish) -> str | Exception:
-        parameters = {"client": wish.client, "count": wish.count}
-        mode = connection.execute(SPEND, parameters).scalar()
-        if mode is not None:
-            return str(mode)
-        account = connection.execute(ACCOUNT, parameters).first()
-        if account is None or account.revoked is not None:
+    def _spend(self, cursor: DBAPICursor, wish: Wish) -> str | Exception:
+        spend, ask = self._statements
+        values = {"client": wish.client, "count": wish.count}
+        cursor.execute(spend.text, spend.arguments(values))
+        if row := cursor.fetchone():
+            return str(row[0])
+        cursor.execute(ask.text, ask.arguments(values))
+        revoked, mode, spent, budget = cursor.fetchone() or (0.0, "", 0, 0)
+        if revoked is not None:
             return RequestError(403, "This key was revoked.")
-        if account.mode == "block":
+        if mode == "block":
             return RequestError(403, "This client is blocked. Ask the owner of the model.")
-        left = account.budget - account.spent
-        return RequestError(429, f"expected at most {left} more images in this client's budget of {account.budget}; got {wish.count}.")
+        return RequestError(429, f"expected at most {budget - spent} more images in this client's budget of {budget}; got {wish.count}.")

@@ -7,6 +7,8 @@ from typing import Any
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+UNDER_WAY = "honeyguard.under_way"
+"""Extension of the ASGI scope: the set of all requests that the server has read and not answered."""
 REASONS = {400: "Bad Request", 431: "Request Header Fields Too Large"}
 
 
@@ -44,6 +46,7 @@ class Connection(HttpToolsProtocol):
         if self._deadline is None:
             self._arm()
         super().on_message_begin()
+        self.scope["extensions"] = {UNDER_WAY: self.tasks}  # type: ignore[dict-item]
 
     def on_url(self, url: bytes) -> None:
         self._bytes += len(url)

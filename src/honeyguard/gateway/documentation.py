@@ -81,22 +81,26 @@ _ANSWER = {
     },
 }
 _BINARY = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
-INFER: dict[str, Any] = {
-    "responses": _responses(*_STATUSES, content={"application/json": {"schema": _ANSWER}, **_BINARY}),
-    "openapi_extra": {
-        **SECURITY,
-        "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}},
-        "parameters": [
-            {
-                "name": LENGTH,
-                "in": "header",
-                "required": False,
-                "description": "Bytes of the JSON, where binary tensors follow it.",
-                "schema": {"type": "integer", "minimum": 0},
-            }
-        ],
-    },
+_LENGTH = {
+    "name": LENGTH,
+    "in": "header",
+    "required": False,
+    "description": "Bytes of the JSON, where binary tensors follow it.",
+    "schema": {"type": "integer", "minimum": 0},
 }
+
+
+def infer_documentation(*path: str) -> dict[str, Any]:
+    """What the document says of an inference route with these parameters in its path."""
+    parameters = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path]
+    return {
+        "responses": _responses(*_STATUSES, content={"application/json": {"schema": _ANSWER}, **_BINARY}),
+        "openapi_extra": {
+            **SECURITY,
+            "requestBody": {"required": True, "content": {"application/json": {"schema": _REQUEST}}},
+            "parameters": [*parameters, _LENGTH],
+        },
+    }
 
 
 def completed(document: dict[str, Any], model: Model) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class Journal(Generic[T]):
 
     def add(self, entry: Entry, companion: T) -> None:
         """Note an entry. Raises: OSError: it can't be written (a full disk); then nothing of it stays."""
-        line = entry.body().encode() + b"\n"
+        line = entry.body.encode() + b"\n"
         with self._lock:
             now = self._now
             start = os.lseek(now.file, 0, os.SEEK_CUR)

@@ -4,13 +4,14 @@ import hashlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import orjson
 from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
 
 from honeyguard.errors import LedgerError
-from honeyguard.gateway.store import clients, entries, heads, journals, queries
+from honeyguard.gateway.store import Statement, clients, entries, heads, journals, queries
 
 ORIGIN = "0" * 64
 
@@ -35,7 +36,9 @@ class Entry:
     content: bytes | None = None
     time: float = 0.0
 
+    @cached_property
     def body(self) -> str:
+        """The entry as it is chained: JSON with sorted keys."""
         head = {"time": self.time, "client": self.client, "kind": self.kind, "images": self.images}
         return orjson.dumps(head | self.facts, option=orjson.OPT_SORT_KEYS).decode()
 
@@ -71,16 +74,19 @@ class Ledger:
                 connection.rollback()
                 return
             connection.execute(insert(journals).values(name=journal))
+        insertion = Statement(insert(entries), connection.dialect)
         rows, kept, digest = [], [], taken.digest
         for seq, entry in enumerate(batch, taken.seq - len(batch) + 1):
-            body = entry.body()
+            body = entry.body
             digest = chained(digest, body)
             row = {"seq": seq, "time": entry.time, "client": entry.client, "kind": entry.kind, "images": entry.images}
-            rows.append(row | {"body": body, "digest": digest})
+            rows.append(insertion.arguments(row | {"body": body, "digest": digest}))
             if entry.content is not None:
                 kept.append({"seq": seq, "content": entry.content})
         if rows:
-            connection.execute(insert(entries), rows)
+            cursor = connection.connection.cursor()
+            cursor.executemany(insertion.text, rows)
+            cursor.close()
         if kept:
             connection.execute(insert(queries), kept)
         connection.execute(update(heads).values(digest=bindparam("head")), {"head": digest})

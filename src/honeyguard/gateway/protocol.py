@@ -102,13 +102,14 @@ def server_metadata(version: str) -> dict[str, Any]:
 
 
 def _split(body: bytes, length: str | None) -> tuple[Any, bytes | None]:
-    size = len(body)
+    head, size = body, len(body)
     if length is not None:
         if not (length.isascii() and length.isdecimal() and len(length) < 12 and int(length) <= size):
             raise RequestError(400, f"expected {LENGTH} between 0 and the body's {size} bytes; got {length[:20]!r}.")
         size = int(length)
+        head = body[:size]
     try:
-        return orjson.loads(body[:size]), None if length is None else body[size:]
+        return orjson.loads(head), None if length is None else body[size:]
     except orjson.JSONDecodeError as error:
         raise RequestError(400, f"expected JSON in the first {size} bytes; got something else ({error}).") from None
 
@@ -163,7 +164,7 @@ def _images(tensor: Mapping[str, Any], raw: bytes | None, rows: int, shape: tupl
         values = np.asarray(tensor["data"])
     except (KeyError, ValueError):
         raise RequestError(400, f"expected {expected}, flat or nested; got {'a ragged list' if 'data' in tensor else 'none'}.") from None
-    if values.dtype.kind not in "fiu" or values.size != count or values.shape not in {(count,), (rows, *shape)}:
+    if values.dtype.kind not in "fiu" or values.shape not in {(count,), (rows, *shape)}:
         got = f"shape {list(values.shape)}" if values.dtype.kind in "fiu" else "something else than numbers"
         raise RequestError(400, f"expected {expected}, flat or nested as the shape; got {got}.")
     with np.errstate(over="ignore"):  # to infinity, which is refused below
@@ -171,7 +172,7 @@ def _images(tensor: Mapping[str, Any], raw: bytes | None, rows: int, shape: tupl
 
 
 def _in_range(images: Array) -> Array:
-    low, high = float(images.min()), float(images.max())
+    low, high = float(np.minimum.reduce(images, axis=None)), float(np.maximum.reduce(images, axis=None))
     if not (low >= 0 and high <= 1):  # NaN is neither
         got = f"values from {low:.3g} to {high:.3g}" if low == low else "NaN"
         raise RequestError(400, f"expected values between 0 and 1; got {got}. Divide bytes by 255; normalisation belongs into the model.")

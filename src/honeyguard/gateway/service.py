@@ -72,38 +72,38 @@ class Gateway:
             raise RequestError(401, NO_KEY.replace("got none", "got another"))
         return found
 
-    async def admit(self, client: Client, images: int = 0) -> str:
+    async def admit(self, client: Client, images: int = 0, *, alone: bool = False) -> str:
         """Spend `images` of the client's budget; its mode. Raises: RequestError: revoked, blocked or spent."""
-        return await self._spend(Wish(client.id, images))
+        return await self._spend(Wish(client.id, images), alone=alone)
 
-    async def infer(self, client: Client, body: bytes, length: str | None) -> tuple[bytes, dict[str, str]]:
-        """The body and the headers of an answer. Raises: RequestError, with a text that may be shown."""
+    async def infer(self, client: Client, body: bytes, length: str | None, *, alone: bool = False) -> tuple[bytes, dict[str, str]]:
+        """The body and the headers of an answer; `alone` says that no other request is under way.
+
+        Raises: RequestError, with a text that may be shown.
+        """
         limits = self.config.limits
         if self.busy >= limits.concurrency or self._under_way[client.id] >= limits.per_client:
             raise RequestError(503 if self.busy >= limits.concurrency else 429, "Too many requests at a time. Try again later.", wait=1)
         self.busy += 1
         self._under_way[client.id] += 1
         try:
-            async with asyncio.timeout(limits.seconds):
-                return await self._answer(client, body, length)
-        except TimeoutError:
-            raise RequestError(504, f"No answer within {limits.seconds:g} seconds.") from None
+            return await self._answer(client, body, length, alone)
         finally:
             self.busy -= 1
             self._under_way[client.id] -= 1
             if not self._under_way[client.id]:
                 del self._under_way[client.id]
 
-    async def _answer(self, client: Client, body: bytes, length: str | None) -> tuple[bytes, dict[str, str]]:
+    async def _answer(self, client: Client, body: bytes, length: str | None, alone: bool) -> tuple[bytes, dict[str, str]]:
         query = read_query(body, length, self.model, self.config.limits.batch)
         count = len(query.images)
         if self.recorder.full:
             raise RequestError(503, "The ledger can't be written; nothing was answered. Try again later.", wait=5)
         if self._rates:
             await self._rates(client.id, count)
-        mode = await self.admit(client, count)
+        mode = await self.admit(client, count, alone=alone)
         try:
-            answers = await self.backend(query.images)
+            answers = await self.backend(query.images, alone=alone)
             shown, marked = self._shown(client, mode, query.images, answers)
         except RequestError:
             raise
@@ -158,5 +158,5 @@ class Gateway:
 
 
 def digest(image: Array) -> str:
-    """What the ledger keeps of an image (C, H, W): the first 128 bits of SHA-256 over its bytes."""
-    return hashlib.sha256(image.tobytes()).hexdigest()[:32]
+    """What the ledger keeps of an image (C, H, W): BLAKE2b over its bytes, 128 bits."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).hexdigest()

@@ -1,13 +1,29 @@
 """The gateway's tables in SQLite (WAL) or, by URL, PostgreSQL; migrations by alembic."""
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config as Alembic
 from alembic.util import CommandError
-from sqlalchemy import BigInteger, Column, Engine, Float, Index, LargeBinary, MetaData, Table, Text, create_engine, event, make_url
+from sqlalchemy import (
+    BigInteger,
+    ClauseElement,
+    Column,
+    Dialect,
+    Engine,
+    Float,
+    Index,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+    make_url,
+)
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from honeyguard.errors import StoreError
@@ -60,6 +76,24 @@ marks = Table(
 )
 
 
+class Statement:
+    """A statement compiled once for a driver, where SQLAlchemy's own way would cost more than the database does.
+
+    Args:
+        statement: with `bindparam`s, or with columns, for which `arguments` takes values by name.
+    """
+
+    def __init__(self, statement: ClauseElement, dialect: Dialect) -> None:
+        compiled = statement.compile(dialect=dialect)
+        self.text, self._order = str(compiled), getattr(compiled, "positiontup", None)
+        self._fixed = {name: value for name, value in compiled.params.items() if value is not None}
+
+    def arguments(self, values: Mapping[str, Any]) -> Any:
+        """What the driver takes beside the text."""
+        known = {**self._fixed, **values}
+        return known if self._order is None else [known[name] for name in self._order]
+
+
 def open_store(url: str) -> Engine:
     """The database at `url`, brought to this version's tables.
 
@@ -96,7 +130,7 @@ def migrate(engine: Engine) -> None:
 
 def _arguments(backend: str) -> dict[str, Any]:
     if backend == "sqlite":
-        return {"check_same_thread": False, "timeout": 2.0}
+        return {"check_same_thread": False, "timeout": 1.0}
     return {"connect_timeout": 3, "options": "-c statement_timeout=3000"}
 
 

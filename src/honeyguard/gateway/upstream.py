@@ -46,7 +46,7 @@ class Upstream:
         self.shape, self.classes = _contract(self._signature)
         self._client = httpx2.AsyncClient(base_url=url, headers=headers, timeout=timeout, limits=limits)
 
-    async def __call__(self, images: Array) -> Answers:
+    async def __call__(self, images: Array, *, alone: bool = False) -> Answers:  # noqa: ARG002 - nothing is batched here
         size = self._signature.batch or len(images)
         parts = await asyncio.gather(*(self._ask(images[start : start + size]) for start in range(0, len(images), size)))
         return Answers(self._defend(np.concatenate(parts)))

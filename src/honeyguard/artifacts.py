@@ -105,7 +105,7 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
             names code to run.
     Raises: ArtifactError: missing, damaged, foreign or newer files. ModelError: no network to load into.
     """
-    manifest = _read(path, "model", WEIGHTS)
+    manifest = read_manifest(path)
     if network is None:
         stored = manifest["architecture"]
         architecture = Architecture(**stored) if stored else None
@@ -116,6 +116,11 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
     load_weights(network, path / WEIGHTS)
     outputs = tuple(DEFENSES[entry["name"]](**entry["arguments"]) for entry in manifest["outputs"])
     return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of a model that `save` wrote, without loading it. Raises: ArtifactError: missing, damaged, foreign or newer files."""
+    return _read(path, "model", WEIGHTS)
 
 
 def _export(protected: Protected, path: Path, shape: tuple[int, ...]) -> None:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from honeyguard import artifacts, deploy, verbs
+from honeyguard import artifacts, deploy, gateway, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
 from honeyguard.benchmark import run as runner
@@ -32,13 +32,13 @@ from honeyguard.types import Protected
 from honeyguard.verification import TriggerTest
 
 DEMO = Path(__file__).parent / "benchmark" / "demo.toml"
-
 app = App(
     name="honeyguard",
     suppress_keyboard_interrupt=False,
     help="Protect a classifier from model extraction, watch it being stolen, prove the theft.",
 )
 app.command(deploy.export)
+gateway.register(app)
 
 
 @app.command

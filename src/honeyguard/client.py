@@ -14,7 +14,8 @@ from torch import Tensor
 from honeyguard.connection import Connection
 from honeyguard.contract import check_images, check_range
 from honeyguard.errors import AnswerError, HoneyguardError, OracleError
-from honeyguard.oip import BINARY, BROKEN, LENGTH, Signature, read_answers, read_signature, write_request
+from honeyguard.oip import BROKEN, Signature, read_answers, read_signature, write_request
+from honeyguard.wire import BINARY, LENGTH
 
 
 class Remote:

@@ -71,6 +71,22 @@ class MissingExtraError(HoneyguardError):
     """A feature whose optional dependencies are not installed."""
 
 
+class StoreError(HoneyguardError):
+    """A database that can't be reached, or of a newer version."""
+
+
+class ClientError(HoneyguardError):
+    """A client of the gateway that isn't there, or is already."""
+
+
+class LedgerError(HoneyguardError):
+    """A ledger whose chain is broken."""
+
+
+class ServeError(HoneyguardError):
+    """A gateway that can't start where it is told to."""
+
+
 class UnknownNameError(HoneyguardError):
     """A name that is not in a registry or a specification."""
 

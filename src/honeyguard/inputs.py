@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,10 +9,10 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from honeyguard import artifacts
+from honeyguard import artifacts, tables
 from honeyguard.attacks import ANSWERS, QUERIES
 from honeyguard.audit import THIEVES, Thief
-from honeyguard.benchmark.spec import made
+from honeyguard.benchmark.spec import PARTS
 from honeyguard.client import Remote
 from honeyguard.data import distorted, load, split
 from honeyguard.defenses import DEFENSES, Honeypot
@@ -70,12 +69,7 @@ def defense_of(text: str, seed: int, head: str | None) -> Defense:
 
 def part_of(kind: str, registry: Mapping[str, Any], text: str, defaults: Mapping[str, Any] | None = None) -> Any:
     """What `name` or `name:parameter=value,…` names. Raises: ParameterError, UnknownNameError."""
-    name, _, parameters = text.partition(":")
-    try:
-        given = tomllib.loads(f"parameters = {{{parameters}}}")["parameters"]
-    except tomllib.TOMLDecodeError as error:
-        raise ParameterError("name:parameter=value,…", f"{text!r} ({error})", "For example reverse_sigmoid:beta=0.5,gamma=0.2.") from None
-    return made(kind, registry, {**(defaults or {}), "name": name, **given})
+    return tables.part_of(kind, registry, text, defaults, PARTS)
 
 
 def thieves_of(queries: tuple[str, ...], answers: tuple[str, ...]) -> tuple[Thief, ...]:

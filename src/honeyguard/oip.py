@@ -13,10 +13,8 @@ from torch import Tensor
 
 from honeyguard.contract import check_answers
 from honeyguard.errors import AnswerError, OracleError
+from honeyguard.wire import DTYPES, LENGTH
 
-LENGTH = "Inference-Header-Content-Length"
-BINARY = "binary_tensor_data"
-DTYPES = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
 BROKEN = (ValueError, KeyError, TypeError, AttributeError, RecursionError)
 
 

@@ -1,13 +1,16 @@
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from honeyguard.benchmark.spec import Suite, construct, read
+from honeyguard import tables
+from honeyguard.benchmark.spec import PARTS, Suite, read
 from honeyguard.cli import DEMO
 from honeyguard.errors import DataError, HoneyguardError, ParameterError, UnknownNameError
 
+construct = partial(tables.construct, parts=PARTS)
 TINY = Path(__file__).parent / "tiny.toml"
 ROOT = Path(__file__).parents[2]
 

@@ -1,22 +1,21 @@
 """A suite: what is protected, by what, who steals it and who stands trial. Read from TOML, strict about every key."""
 
 import dataclasses
-import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
-from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
 from honeyguard import types
 from honeyguard.attacks import ANSWERS, LAUNDERINGS, QUERIES, TRAININGS
 from honeyguard.defenses import DEFENSES
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import DataError, ParameterError, UnknownNameError
+from honeyguard.tables import construct, read_toml
+from honeyguard.tables import made as made_of
 from honeyguard.training import Network
 
-T = TypeVar("T")
 SERVED = "served"
 
 PARTS: tuple[tuple[Any, tuple[str, Mapping[str, Any]]], ...] = (
@@ -225,54 +224,9 @@ def described(entry: Any) -> str:
 
 def made(kind: str, registry: Mapping[str, Any], entry: Mapping[str, Any]) -> Any:
     """The object that `{name = …, **parameters}` describes. Raises: UnknownNameError, ParameterError."""
-    parameters = dict(entry)
-    name = parameters.pop("name", "")
-    if name not in registry:
-        raise UnknownNameError(kind, name, registry)
-    return construct(registry[name], parameters, f"{kind} {name}")
+    return made_of(kind, registry, entry, PARTS)
 
 
 def read(path: Path) -> Suite:
     """Read a suite. Raises: DataError: no TOML there. UnknownNameError: an unknown key, with the nearest right one."""
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise DataError("a suite in TOML", f"{path} ({error})", "Start from one in benchmarks/.") from None
-    return construct(Suite, content, "suite")
-
-
-def construct(kind: type[T], table: Mapping[str, Any], where: str) -> T:
-    """A dataclass from a table, field by field and nested."""
-    fields = {f.name: f for f in dataclasses.fields(kind) if f.init}  # type: ignore[arg-type]
-    for name in table:
-        if name not in fields:
-            raise UnknownNameError(f"key of {where}", name, fields)
-    required = (dataclasses.MISSING, dataclasses.MISSING)
-    missing = [n for n, f in fields.items() if n not in table and (f.default, f.default_factory) == required]
-    if missing:
-        raise ParameterError(f"the keys {', '.join(missing)} in {where}", "none", "Add them.")
-    hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value, f"{where}.{name}") for name, value in table.items()})
-
-
-def _value(hint: Any, value: Any, where: str) -> Any:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, UnionType):
-        return None if value is None else _value(next(a for a in arguments if a is not type(None)), value, where)
-    if (part := next((part for kind, part in PARTS if kind is hint), None)) and isinstance(value, str | Mapping):
-        return made(*part, {"name": value} if isinstance(value, str) else value)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            raise ParameterError(f"a table at {where}", repr(value), "Write it as { key = value }.")
-        return construct(hint, value, where)  # type: ignore[arg-type]
-    if origin is tuple:
-        if not isinstance(value, list | tuple):
-            raise ParameterError(f"a list at {where}", repr(value), "Write it as [ … ].")
-        return tuple(_value(arguments[0], item, f"{where}[{i}]") for i, item in enumerate(value))
-    if origin is dict:
-        return {key: _value(arguments[1], item, f"{where}.{key}") for key, item in dict(value).items()}
-    if hint is float and isinstance(value, int):
-        return float(value)
-    if hint in (int, float, str, bool) and type(value) is not hint:
-        raise ParameterError(f"{hint.__name__} at {where}", repr(value), "Mend the value.")
-    return value
+    return construct(Suite, read_toml(path, "a suite", "Start from one in benchmarks/."), "suite", PARTS)

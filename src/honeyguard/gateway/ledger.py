@@ -1,0 +1,145 @@
+"""The ledger: what was asked and done, append-only, each entry bound to all before it by SHA-256."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import orjson
+from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+
+from honeyguard.errors import LedgerError
+from honeyguard.gateway.store import Statement, clients, entries, heads, journals, queries
+
+ORIGIN = "0" * 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """One line of the ledger.
+
+    Args:
+        kind: query, or the name of an event.
+        client: id of the client that it is about, if any.
+        images: of a query.
+        facts: what else is known, as JSON has it.
+        content: images, features and answers, packed, where they are kept.
+        time: seconds since 1970 by the server's clock, which may jump; the order is that of the ledger.
+    """
+
+    kind: str
+    client: str | None = None
+    images: int = 0
+    facts: dict[str, Any]
+    content: bytes | None = None
+    time: float = 0.0
+
+    @cached_property
+    def body(self) -> str:
+        """The entry as it is chained: JSON with sorted keys."""
+        head = {"time": self.time, "client": self.client, "kind": self.kind, "images": self.images}
+        return orjson.dumps(head | self.facts, option=orjson.OPT_SORT_KEYS).decode()
+
+
+def chained(previous: str, body: str) -> str:
+    return hashlib.sha256(f"{previous}\n{body}".encode()).hexdigest()
+
+
+class Ledger:
+    """Appends batches of entries, each in one durable transaction; replicas that share a database share one chain."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def append(self, batch: Sequence[Entry], journal: str | None = None) -> None:
+        """Write `batch`, unless `journal`, the name of its journal, says that it was written before."""
+        with self._engine.connect() as connection:
+            _synchronous(connection, "FULL")  # evidence outlives a power cut
+            with connection.begin():
+                self._append(connection, batch, journal)
+            _synchronous(connection, "NORMAL")
+
+    def forget_journal(self, journal: str) -> None:
+        with self._engine.begin() as connection:
+            connection.execute(delete(journals).where(journals.c.name == journal))
+
+    @staticmethod
+    def _append(connection: Connection, batch: Sequence[Entry], journal: str | None) -> None:
+        # The update locks the head, so that no other replica appends between it and the commit.
+        taken = connection.execute(update(heads).values(seq=heads.c.seq + len(batch)).returning(heads.c.seq, heads.c.digest)).one()
+        if journal is not None:
+            if connection.execute(select(journals.c.name).where(journals.c.name == journal)).first():
+                connection.rollback()
+                return
+            connection.execute(insert(journals).values(name=journal))
+        insertion = Statement(insert(entries), connection.dialect)
+        rows, kept, digest = [], [], taken.digest
+        for seq, entry in enumerate(batch, taken.seq - len(batch) + 1):
+            body = entry.body
+            digest = chained(digest, body)
+            row = {"seq": seq, "time": entry.time, "client": entry.client, "kind": entry.kind, "images": entry.images}
+            rows.append(insertion.arguments(row | {"body": body, "digest": digest}))
+            if entry.content is not None:
+                kept.append({"seq": seq, "content": entry.content})
+        if rows:
+            cursor = connection.connection.cursor()
+            cursor.executemany(insertion.text, rows)
+            cursor.close()
+        if kept:
+            connection.execute(insert(queries), kept)
+        connection.execute(update(heads).values(digest=bindparam("head")), {"head": digest})
+
+
+def _synchronous(connection: Connection, mode: str) -> None:
+    if connection.dialect.name == "sqlite" and (driver := connection.connection.driver_connection):
+        driver.execute(f"PRAGMA synchronous={mode}")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What `verify` found: entries, images that they count, images spent from budgets but not in the ledger, and the head."""
+
+    entries: int
+    images: int
+    unlogged: int
+    head: str
+
+
+def verify(engine: Engine) -> Checked:
+    """Follow the chain from its origin to its head. Raises: LedgerError: an entry changed, missing or added."""
+    with engine.connect() as connection:
+        head = connection.execute(select(heads.c.seq, heads.c.digest)).one()
+        digest, count, images = ORIGIN, 0, 0
+        for seq, row in enumerate(connection.execute(select(entries).order_by(entries.c.seq)).yield_per(1000), 1):
+            facts = orjson.loads(row.body)
+            same = all(facts[name] == getattr(row, name) for name in ("time", "client", "kind", "images"))
+            digest = chained(digest, row.body)
+            if row.seq != seq or row.digest != digest or not same:
+                raise LedgerError("an unbroken chain", f"a break at entry {seq}", "Compare with a copy: an entry was changed or removed.")
+            count, images = seq, images + row.images
+        if (count, digest) != (head.seq, head.digest):
+            got = f"{count} entries where the head says {head.seq}"
+            raise LedgerError("a chain that ends at its head", got, "Compare with a copy: the end was changed or removed.")
+        spent = sum(connection.execute(select(clients.c.spent)).scalars())
+    return Checked(count, images, spent - images, digest)
+
+
+def events(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
+    """The newest entries that are no queries, newest first."""
+    chosen = select(entries.c.body).where(entries.c.kind != "query").order_by(entries.c.seq.desc()).limit(limit)
+    with engine.connect() as connection:
+        return [orjson.loads(body) for body in connection.execute(chosen).scalars()]
+
+
+def kept(engine: Engine) -> Iterator[tuple[str, bytes]]:
+    """(client, content) of every query whose images were kept, oldest first."""
+    joined = select(entries.c.client, queries.c.content).join(queries, queries.c.seq == entries.c.seq).order_by(entries.c.seq)
+    with engine.connect() as connection:
+        for row in connection.execute(joined).yield_per(100):
+            yield row.client, row.content
+
+
+def event(kind: str, client: str | None = None, **facts: Any) -> Entry:
+    return Entry(kind=kind, client=client, facts=facts, time=time.time())

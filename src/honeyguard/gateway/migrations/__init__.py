@@ -1,0 +1,1 @@
+"""Migrations of the gateway's tables, run by alembic."""

@@ -26,7 +26,8 @@ def slow(row: list[float], beta: float, gamma: float) -> list[float]:
     """Eqs. 3-4 for one row, in plain Python and double precision."""
 
     def bend(p: float, rest: float) -> float:
-        return p**gamma / (p**gamma + rest**gamma) - 0.5  # s(γ·log(p / (1 - p))) - ½
+        bent: float = p**gamma / (p**gamma + rest**gamma)
+        return bent - 0.5  # s(γ·log(p / (1 - p))) - ½
 
     perturbed = [p - beta * bend(p, sum(row[:i] + row[i + 1 :])) for i, p in enumerate(row)]
     return [p / sum(perturbed) for p in perturbed]

@@ -9,6 +9,9 @@ from honeyguard.contract import check_range
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ParameterError
 
+LEAD = 5e-7
+"""What the top class is given so that rounding can't decide between it and one that is as likely: a few units in float32's last place."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReverseSigmoid(OutputDefense):
@@ -42,18 +45,25 @@ class ReverseSigmoid(OutputDefense):
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         y = probabilities
-        bend = torch.sigmoid(self.gamma * torch.logit(y)) - 0.5  # r(y) / β, eq. 3; exact at 0 and 1, where the logit is infinite
-        beta = self._largest_keeping_top1(y, bend) if self.keep_top1 else self.beta
-        perturbed = y - beta * bend
-        perturbed = perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
-        if self.keep_top1:  # near-ties below float32's resolution stay as they are
-            perturbed = torch.where(perturbed.argmax(1, keepdim=True) == y.argmax(1, keepdim=True), perturbed, y)
-        return perturbed
+        bend = torch.sigmoid(self.gamma * torch.log(y / _rest(y))) - 0.5  # r(y) / β, eq. 3; exact at 0 and 1, where the logit is infinite
+        perturbed = y - (_largest_keeping_top1(y, bend).clamp_max(self.beta) if self.keep_top1 else self.beta) * bend
+        if self.keep_top1:
+            perturbed = torch.where(y == y.amax(1, keepdim=True), perturbed + LEAD, perturbed)
+        return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
 
-    def _largest_keeping_top1(self, y: Tensor, bend: Tensor) -> Tensor:
-        """Per row (N, 1), the largest β' ≤ β with y_top - β' · bend_top ≥ y_j - β' · bend_j for every j."""
-        top, place = y.max(1, keepdim=True)
-        lift = bend.gather(1, place) - bend  # ≥ 0: the top class has the largest bend
-        limit = torch.where(lift > 0, (top - y) / lift.clamp_min(1e-12), torch.inf).scatter(1, place, torch.inf)
-        # A share below the limit: at the limit itself the two classes would tie, and rounding would decide.
-        return (limit.amin(1, keepdim=True) * (1 - 1e-3)).clamp_max(self.beta)
+
+def _rest(y: Tensor) -> Tensor:
+    """1 - y; for a class above ½ as the sum of the others, because float32 holds little of 1 - y near 1, and the logit needs it."""
+    likely = y > 0.5
+    return torch.where(likely, y.masked_fill(likely, 0).sum(1, keepdim=True), 1 - y)
+
+
+def _largest_keeping_top1(y: Tensor, bend: Tensor) -> Tensor:
+    """Per row (N, 1), the largest β with y_top - β · bend_top ≥ y_j - β · bend_j for every j, less a thousandth so that they don't tie.
+
+    That is the smallest (y_top - y_j) / (bend_top - bend_j), and the least likely class has it. The slope of the chord of s(γ·s⁻¹(p))
+    between y_j and y_top grows as y_j falls, for the chord is never steeper than the curve at y_j: the curve is concave up to ½, and
+    beyond it point-symmetric about (½, ½), where y_j ≤ 1 - y_top leaves the chord no steeper part to end in.
+    """
+    (low, high), (least, most) = y.aminmax(dim=1, keepdim=True), bend.aminmax(dim=1, keepdim=True)
+    return (1 - 1e-3) * (high - low) / (most - least).clamp_min(1e-12)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from honeyguard.checks import check_defense
-from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid, Rounding
+from honeyguard.defenses import DEFENSES, GaussianNoise, Honeypot, LabelOnly, ReverseSigmoid, Rounding, TopK
 from honeyguard.defenses.honeypot.shadow import Shadow
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Defense, OwnerData, Protected
@@ -12,9 +12,12 @@ from honeyguard.verbs import protect
 
 QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, augment="none"))
 SMALL: dict[str, Defense] = {
+    "gaussian_noise": GaussianNoise(),
     "honeypot": Honeypot(rounds=2, shadows=(Shadow(network=QUICK),), references=(QUICK,), target_class=1),
+    "label_only": LabelOnly(),
     "reverse_sigmoid": ReverseSigmoid(),
     "rounding": Rounding(),
+    "top_k": TopK(),
 }
 
 

@@ -15,7 +15,7 @@ def slow(y: Tensor, cost: Tensor, epsilon: float, keep_top1: bool) -> float:
     k, top = len(y), int(y.argmax())
     p, c = y.double().numpy(), cost.double().numpy()
     eye = np.eye(k)
-    bounds, limits = [-np.hstack([eye, -eye]), np.ones((1, 2 * k))], [p, [epsilon]]
+    bounds, limits = [-np.hstack([eye, -eye]), np.ones((1, 2 * k))], [p, np.array([epsilon])]
     if keep_top1:
         ahead = eye - eye[top]
         others = np.arange(k) != top

@@ -129,8 +129,11 @@ class OwnerKey:
         return replace(self, calibration=tuple(scores))
 
 
-OutputDefense = Callable[[Tensor], Tensor]
-"""A pure function on answers: probabilities (N, K) -> probabilities (N, K)."""
+OutputDefense = Callable[..., Tensor]
+"""A pure function on answers: probabilities (N, K) -> probabilities (N, K).
+
+One that needs the images too has the class variable `needs_images = True` and is called with (probabilities, images).
+"""
 
 
 class Served(nn.Module):
@@ -144,7 +147,7 @@ class Served(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         probabilities = torch.softmax(self.network(images), dim=1)
         for defend in self.outputs:
-            probabilities = defend(probabilities)
+            probabilities = defend(probabilities, images) if getattr(defend, "needs_images", False) else defend(probabilities)
         return probabilities
 
 

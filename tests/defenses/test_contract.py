@@ -4,7 +4,20 @@ import pytest
 import torch
 
 from honeyguard.checks import check_defense
-from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid, Rounding
+from honeyguard.defenses import (
+    DEFENSES,
+    GRAD2,
+    MAD,
+    AdaptiveMisinformation,
+    GaussianNoise,
+    Honeypot,
+    LabelOnly,
+    ModelGuardS,
+    ModelGuardW,
+    ReverseSigmoid,
+    Rounding,
+    TopK,
+)
 from honeyguard.defenses.honeypot.shadow import Shadow
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Defense, OwnerData, Protected
@@ -12,9 +25,17 @@ from honeyguard.verbs import protect
 
 QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, augment="none"))
 SMALL: dict[str, Defense] = {
+    "adaptive_misinformation": AdaptiveMisinformation(),
+    "gaussian_noise": GaussianNoise(),
+    "grad2": GRAD2(),
     "honeypot": Honeypot(rounds=2, shadows=(Shadow(network=QUICK),), references=(QUICK,), target_class=1),
+    "label_only": LabelOnly(),
+    "mad": MAD(),
+    "modelguard_s": ModelGuardS(),
+    "modelguard_w": ModelGuardW(),
     "reverse_sigmoid": ReverseSigmoid(),
     "rounding": Rounding(),
+    "top_k": TopK(),
 }
 
 
@@ -23,7 +44,10 @@ def test_every_defense_of_the_registry_is_tested() -> None:
     assert all(type(defense) is DEFENSES[name] for name, defense in SMALL.items())
 
 
-@pytest.mark.parametrize("defense", SMALL.values(), ids=repr)
+WITH_NETWORKS: list[Defense] = [kind(surrogate=QUICK) for kind in (AdaptiveMisinformation, GRAD2, MAD)]
+
+
+@pytest.mark.parametrize("defense", [*SMALL.values(), *WITH_NETWORKS], ids=repr)
 def test_contract(defense: Defense) -> None:
     check_defense(defense)
 

@@ -156,8 +156,9 @@ class Story:
             return Guarded(name, self.victim.cell, Protected.of(self.victim.model))
         before = self._protect(name, chain[:-1])
         defense = made("defense", DEFENSES, chain[-1])
-        if isinstance(defense, OutputDefense):  # nothing to compute, nothing to keep
-            return Guarded(name, before.cell, defense.protect(before.protected))
+        if isinstance(defense, OutputDefense):  # little to compute, nothing to keep
+            with seeded(derive(self.seed, "defense")):
+                return Guarded(name, before.cell, defense.protect(before.protected, self.owner))
         seed = derive(self.seed, "defense")
 
         def protect() -> Made:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from honeyguard.errors import ParameterError
 from honeyguard.models import find_head, head_features
 from honeyguard.types import OutputDefense
 
@@ -37,7 +38,13 @@ class HoneypotLayer:
         return logits.softmax(1)
 
     def answers(self, features: Tensor, outputs: Sequence[OutputDefense] = ()) -> Tensor:
-        """What the honeypot says of features (N, D), through the output defenses that will be served with it."""
+        """What the honeypot says of features (N, D), through the output defenses that will be served with it.
+
+        Raises: ParameterError: one of them needs images, and there are none here.
+        """
+        if blind := [defend for defend in outputs if getattr(defend, "needs_images", False)]:
+            do = "Simulate the same defense without its surrogate, and serve it with one."
+            raise ParameterError("output defenses that work from probabilities alone", repr(blind[0]), do)
         with torch.no_grad():
             logits: Tensor = self.layer(features)
             answers = logits.softmax(1)

@@ -1,0 +1,124 @@
+"""What a thief would learn from an answer: gradients of a stand-in for its model, of the owner's.
+
+G (K, D) of an image has the gradients of the log-probability of each class by the stand-in's D parameters. A thief who trains on ỹ moves
+along Gᵀỹ; defenses need inner products of such moves only, which come without G: a layer that is linear in its weights has as gradient the
+outer product of what comes back to its outputs and what enters it, summed over the places of a convolution.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd import forward_ad
+
+from honeyguard.errors import ModelError
+
+KINDS = (nn.Linear, nn.Conv2d, nn.BatchNorm2d)
+
+
+def gram(network: nn.Module, images: Tensor) -> Tensor:
+    """G Gᵀ (N, K, K) of each image: one forward pass and one batched backward pass.
+
+    Raises: ModelError: parameters in other layers than linear, convolutional or batch normalisation.
+    """
+    calls, logits = _watched(network, images)
+    n, k = logits.shape
+    ways = torch.eye(k, device=images.device)[:, None] - logits.detach().softmax(1)  # of each class's log-probability by the logits
+    backs = torch.autograd.grad(logits, [call.out for call in calls], ways, is_grads_batched=True)
+    total: Tensor = logits.new_zeros(n, k, k)
+    for call, back in zip(calls, backs, strict=True):
+        total += call.products(back.flatten(3) if back.ndim > 3 else back[..., None])
+    return total.detach()
+
+
+def alignment(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
+    """G Gᵀy (N, K): how each class's gradient is aligned with the true one. One backward and one forward pass, whatever K is.
+
+    The backward pass finds Gᵀy layer by layer; the forward pass moves the weights along it, each image's its own, and sees the logits move.
+    Raises: as `gram`.
+    """
+    calls, logits = _watched(network, images)
+    way = y * 1 - logits.detach().softmax(1) * y.sum(1, keepdim=True)
+    backs = torch.autograd.grad(logits, [call.out for call in calls], way)
+    moves = {
+        call.module: call.move(back.flatten(2) if back.ndim > 2 else back[..., None]).view_as(call.out)
+        for call, back in zip(calls, backs, strict=True)
+    }
+
+    def move(module: nn.Module, _: Any, out: Tensor) -> Tensor:
+        primal, tangent = forward_ad.unpack_dual(out)
+        moved: Tensor = forward_ad.make_dual(primal, moves[module] if tangent is None else tangent + moves[module])
+        return moved
+
+    with torch.no_grad(), forward_ad.dual_level(), _hooked(moves, move):
+        found: Tensor = forward_ad.unpack_dual(network(images).log_softmax(1)).tangent
+    return found
+
+
+@dataclass(frozen=True, eq=False)
+class _Call:
+    """A layer that was called once, with what entered and what came out."""
+
+    module: nn.Module
+    entering: Tensor
+    out: Tensor
+
+    def patches(self) -> Tensor:
+        """What each weight of an output channel was multiplied with (N, weights, places), the bias last."""
+        module = self.module
+        found = self.entering[..., None]
+        if isinstance(module, nn.Conv2d):
+            found = F.unfold(self.entering, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+        return found if module.bias is None else F.pad(found, (0, 0, 0, 1), value=1.0)
+
+    def products(self, back: Tensor) -> Tensor:
+        """Inner products (N, K, K) of the gradients, from what comes back (K, N, channels, places)."""
+        if isinstance(self.module, nn.BatchNorm2d):
+            scaled = self.normalised().flatten(2)
+            left = right = torch.cat([(back * scaled).sum(3), back.sum(3)], 2)
+        else:
+            patches = self.patches()
+            if patches.shape[2] < patches.shape[1]:  # fewer places than weights: ⟨B PᵀP, B⟩ without the gradients B Pᵀ
+                left, right = back @ (patches.mT @ patches), back
+            else:
+                left = right = back @ patches.mT
+        return left.flatten(2).transpose(0, 1) @ right.flatten(2).permute(1, 2, 0)
+
+    def move(self, back: Tensor) -> Tensor:
+        """How the outputs (N, channels, places) move when the weights move along the gradient of what comes back (N, channels, places)."""
+        if isinstance(self.module, nn.BatchNorm2d):
+            scaled = self.normalised().flatten(2)
+            return (back * scaled).sum(2, keepdim=True) * scaled + back.sum(2, keepdim=True)
+        patches = self.patches()
+        return back @ (patches.mT @ patches) if patches.shape[2] < patches.shape[1] else back @ patches.mT @ patches
+
+    def normalised(self) -> Tensor:
+        module = self.module
+        return F.batch_norm(self.entering, module.running_mean, module.running_var, eps=module.eps)  # type: ignore[arg-type]
+
+
+def _watched(network: nn.Module, images: Tensor) -> tuple[list[_Call], Tensor]:
+    """The layers with parameters, as they were called, and the logits (N, K), ready for a backward pass."""
+    layers = [module for module in network.modules() if any(True for _ in module.parameters(recurse=False))]
+    if odd := [module for module in layers if not isinstance(module, KINDS) or getattr(module, "groups", 1) != 1]:
+        raise ModelError("a surrogate of linear and convolutional layers and batch normalisation", repr(odd[0]), "Choose another network.")
+    calls: list[_Call] = []
+
+    def remember(module: nn.Module, inputs: tuple[Any, ...], out: Tensor) -> None:
+        calls.append(_Call(module, inputs[0].detach(), out))
+
+    network.eval()
+    with torch.enable_grad(), _hooked(layers, remember):
+        return calls, network(images)
+
+
+@contextmanager
+def _hooked(layers: Any, hook: Any) -> Iterator[None]:
+    with ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.register_forward_hook(hook).remove)
+        yield

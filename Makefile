@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data
 
-.PHONY: demo test test-slow lint bench results readme clean
+.PHONY: demo test test-slow lint results readme clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -22,20 +22,18 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The figures of the README and the docs: hours on two cores; a run that is stopped goes on where it was.
-bench results: $(VENV)/installed
+# The figures of the README and the docs: hours on two cores; a run that is stopped goes on where it was. results/X.json comes from benchmarks/X.
+SUITES  := $(patsubst benchmarks/%.toml,%,$(wildcard benchmarks/*.toml benchmarks/*/*.toml))
+SCRIPTS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*/*.py))
+
+results: $(VENV)/installed
 	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --output results/demo.json --workers 2
 	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --seeds 5 --seeds 6 --seeds 7 --seeds 8 --seeds 9 --output results/unseen_seeds.json --workers 2
-	$(BIN)/honeyguard benchmark benchmarks/clean_queries.toml --output results/clean_queries.json --workers 2
-	$(BIN)/honeyguard benchmark benchmarks/fashion_mnist.toml --output results/fashion_mnist.json --data-root $(DATA) --workers 2
-	$(BIN)/honeyguard benchmark benchmarks/cifar10.toml --output results/cifar10.json --data-root $(DATA) --workers 2
-	for suite in digits fashion_mnist cifar10 laundering; do \
-	  $(BIN)/honeyguard benchmark benchmarks/attacks/$$suite.toml --output results/attacks/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
+	for suite in $(SUITES); do \
+	  $(BIN)/honeyguard benchmark benchmarks/$$suite.toml --output results/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
 	done
 	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
-	for script in rivals speed data_free equivalent; do \
-	  $(BIN)/python benchmarks/attacks/$$script.py --output results/attacks/$$script.json || exit 1; \
-	done
+	for script in $(SCRIPTS); do $(BIN)/python benchmarks/$$script.py --output results/$$script.json || exit 1; done
 
 readme: $(VENV)/installed
 	$(BIN)/python tools/readme.py

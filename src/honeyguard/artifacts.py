@@ -5,10 +5,10 @@ A folder is written whole beside its place and then renamed, so that nothing hal
 
 import hashlib
 import json
-import os
+import logging
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -19,13 +19,16 @@ from torch import Tensor, nn
 
 from honeyguard.defenses import DEFENSES
 from honeyguard.defenses.outputs import OutputDefense
-from honeyguard.errors import ArtifactError, ModelError, OutputError
+from honeyguard.errors import ArtifactError, ClassificationLayerError, MissingExtraError, ModelError, OutputError
+from honeyguard.export import export_onnx
+from honeyguard.files import new_file
 from honeyguard.models import Architecture, architecture_of, load_weights
 from honeyguard.repro import environment
 from honeyguard.types import OwnerKey, Protected, Trigger
 
 SCHEMA = 1
-MANIFEST, WEIGHTS, SECRETS = "manifest.json", "model.safetensors", "key.safetensors"
+MANIFEST, WEIGHTS, SECRETS, SERVED = "manifest.json", "model.safetensors", "key.safetensors", "model.onnx"
+log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -57,15 +60,8 @@ def check_new(path: Path) -> None:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON to a file in one step. Raises: OutputError."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with new_file(path) as partial:
         partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise OutputError("a file that can be written", f"{path} ({error.strerror})", "Choose another place.") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 # --------------------------------------------------------------------------------------------------------------- models
@@ -75,6 +71,9 @@ def save(
     protected: Protected, path: Path, *, shape: tuple[int, ...], names: tuple[str, ...], figures: Mapping[str, Any] | None = None
 ) -> None:
     """Write what customers may see: weights, output defenses, input contract, utility figures. Never the owner key.
+
+    A protected model is also exported, to model.onnx, where the extra `onnx` is installed and the model can be; a substitute, which nobody
+    serves, is not.
 
     Args:
         path: a new or empty folder.
@@ -94,7 +93,8 @@ def save(
         "commitment": protected.key.commitment if protected.key else None,
         "figures": dict(figures or {}),
     }
-    _write(path, manifest, WEIGHTS, dict(protected.network.state_dict()))
+    weights = dict(protected.network.state_dict())
+    _write(path, manifest, WEIGHTS, weights, more=lambda folder: _export(protected, folder / SERVED, shape))
 
 
 def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[str, Any]]:
@@ -121,6 +121,20 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
 def read_manifest(path: Path) -> dict[str, Any]:
     """The manifest of a model that `save` wrote, without loading it. Raises: ArtifactError: missing, damaged, foreign or newer files."""
     return _read(path, "model", WEIGHTS)
+
+
+def _export(protected: Protected, path: Path, shape: tuple[int, ...]) -> None:
+    if not protected.defenses:
+        return
+    try:
+        try:
+            export_onnx(protected, path, shape)
+        except ClassificationLayerError:
+            export_onnx(protected, path, shape, features=False)
+    except MissingExtraError:
+        log.info("no %s without the extra 'onnx'", path.name)
+    except ModelError as error:
+        log.warning("no %s: %s", path.name, error)
 
 
 def _public(defense: Any) -> dict[str, Any]:
@@ -170,17 +184,27 @@ def load_key(path: Path) -> OwnerKey:
 # ---------------------------------------------------------------------------------------------------------------- files
 
 
-def _write(path: Path, manifest: dict[str, Any], name: str, tensors: Mapping[str, Tensor], mode: int = 0o755) -> None:
+def _write(
+    path: Path,
+    manifest: dict[str, Any],
+    name: str,
+    tensors: Mapping[str, Tensor],
+    *,
+    mode: int = 0o755,
+    more: Callable[[Path], None] = lambda _: None,
+) -> None:
+    """Weights, whatever `more` writes into the folder, and the manifest of all."""
     with new_folder(path, mode=mode) as folder:
         # Tensors that share memory (tied weights) are stored apart: safetensors refuses them.
         save_file({key: value.detach().cpu().clone().contiguous() for key, value in tensors.items()}, folder / name)
+        more(folder)
         known = environment()
         manifest = {
             "schema": SCHEMA,
             **manifest,
             "packages": known["packages"],
             "commit": known["commit"],
-            "sha256": {name: _sha256(folder / name)},
+            "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
         }
         write_json(folder / MANIFEST, {**manifest, "sha256_manifest": _digest(manifest)})
 

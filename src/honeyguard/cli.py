@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from honeyguard import artifacts, gateway, verbs
+from honeyguard import artifacts, deploy, gateway, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
 from honeyguard.benchmark import run as runner
@@ -37,6 +37,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     help="Protect a classifier from model extraction, watch it being stolen, prove the theft.",
 )
+app.command(deploy.export)
 gateway.register(app)
 
 

@@ -112,3 +112,15 @@ def test_attacks_that_make_no_sense(changes: dict[str, Any], said: str) -> None:
 def test_who_makes_images_needs_fewer() -> None:
     grid = {"network": NETWORK, "budgets": [900], "queries": [{"name": "jbda"}]}
     assert construct(Suite, changed(grids=[grid]), "suite").attacks[-1].budget == 900
+
+
+def test_a_thief_may_know_whatever_defense_it_attacks() -> None:
+    grid = {"budgets": [10], "answers": [{"name": "partial_bayes", "defense": "served"}]}
+    defenses = {"none": [], "rounded": [{"name": "rounding", "decimals": 2}], "bent": [{"name": "rounding"}, {"name": "reverse_sigmoid"}]}
+    knowing = changed(thieves=[], grids=[grid | {"against": ["rounded", "bent"]}], defenses=defenses)
+    suite = construct(Suite, knowing, "suite")
+    thief = suite.attacks[0]
+    assert suite.informed(thief, "rounded").answer["defense"] == {"name": "rounding", "decimals": 2}
+    assert suite.informed(thief, "bent").answer["defense"] == {"name": "reverse_sigmoid"}
+    with pytest.raises(ParameterError, match="a defense for the thief to know; got 'none'"):
+        construct(Suite, knowing | {"grids": [grid]}, "suite")

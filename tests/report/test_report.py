@@ -46,6 +46,22 @@ def test_the_page_loads_nothing() -> None:
     assert all(link.startswith("data:") for link in re.findall(r'<link[^>]*href="([^"]*)"', page))
 
 
+def test_a_suite_of_several_budgets_has_its_curves_drawn_and_told() -> None:
+    content = record()
+    for story in content["stories"]:
+        more = [s for s in story["suspects"] if s["role"] == "undefended" and s["thief"]["answer"] == "as_given"]
+        for times, s in ((q, s) for q in (3200, 6400) for s in more):
+            label = f"{s['label']} {times}"
+            story["suspects"].append(s | {"label": label, "thief": s["thief"] | {"queries": times}, "accuracy": estimate(times / 10_000)})
+    content = rebuilt(content)
+    page = render(content)
+    drawn = [name for name, _ in figures(page) if "/curves/" in name]
+    assert drawn and all(float(value) == at(content, name) for name, value in figures(page))
+    assert "no defense, answers as given" in text(page) and "6,400" in text(page)
+    assert json.loads(re.findall(r'data-plot="plot-queries">(.*?)</script>', page)[0])["data"][0]["y"][-1] == pytest.approx(0.64)
+    assert "plot-queries" not in render(record())
+
+
 # ------------------------------------------------------------------------------------------------------------- the words
 
 

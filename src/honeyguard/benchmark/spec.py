@@ -16,6 +16,8 @@ from honeyguard.tables import construct, read_toml
 from honeyguard.tables import made as made_of
 from honeyguard.training import Network
 
+SERVED = "served"
+
 PARTS: tuple[tuple[Any, tuple[str, Mapping[str, Any]]], ...] = (
     (OutputDefense, ("defense", DEFENSES)),
     (types.OutputDefense, ("defense", DEFENSES)),
@@ -84,6 +86,7 @@ class Thief:
     Args:
         pool: `held_out` (the held-out images and their distorted copies), `clean` (without the copies), `few` (some of these), or one of
             the suite's `pools`.
+        answer: how it reads answers; one whose `defense` is "served" knows the last defense of whatever chain it attacks.
         against: names of the defenses that it attacks; none for all.
         colluding: names of defenses that serve other clients, whose answers to the same images are averaged with its own.
         twins: thieves with the same word here start from the same substitute and seed, so that they differ in their strategy alone.
@@ -103,22 +106,26 @@ class Thief:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Thieves that differ in their parts alone: every combination of pools, budgets, queries, answers and trainings."""
+    """Thieves that differ in their parts alone: every combination of pools, budgets, queries, answers and trainings.
 
-    network: Network
+    Args:
+        network: of the substitutes; None takes the suite's `copies`.
+    """
+
     budgets: tuple[int, ...]
+    network: Network | None = None
     pools: tuple[str, ...] = ("held_out",)
     queries: tuple[dict[str, Any], ...] = ({"name": "random"},)
     answers: tuple[dict[str, Any], ...] = ({"name": "as_given"},)
     trainings: tuple[dict[str, Any], ...] = ({"name": "supervised"},)
     against: tuple[str, ...] = ()
 
-    def thieves(self) -> Iterator[Thief]:
+    def thieves(self, copies: Network) -> Iterator[Thief]:
         for pool, budget, query, answer, training in product(self.pools, self.budgets, self.queries, self.answers, self.trainings):
             parts = " / ".join(described(part) for part in (query, answer, training))
             yield Thief(
                 name=f"{parts} / {budget} of {pool}",
-                network=self.network,
+                network=self.network or copies,
                 budget=budget,
                 pool=pool,
                 query=query,
@@ -136,6 +143,7 @@ class Suite:
     Args:
         innocents: models that did not steal; without them there are no verdicts.
         thieves: attacks one by one.  grids: attacks by the dozen.
+        copies: the substitutes of all grids that name no network of their own.
         launderings: what is done afterwards to each copy of a honeypot: name -> laundering.
         pools: of the thieves, besides the held-out images.
     """
@@ -149,6 +157,7 @@ class Suite:
     innocents: Innocents = field(default_factory=lambda: Innocents(networks=(), calibration=0, trial=0))
     thieves: tuple[Thief, ...] = ()
     grids: tuple[Grid, ...] = ()
+    copies: Network = field(default_factory=Network)
     launderings: dict[str, dict[str, Any]] = field(default_factory=dict)
     pools: dict[str, Source] = field(default_factory=dict)
 
@@ -156,13 +165,23 @@ class Suite:
     def attacks(self) -> list[Thief]:
         """The thieves, one by one and from the grids; one that stands in two grids attacks what either says, once."""
         found: dict[str, Thief] = {}
-        for thief in (*self.thieves, *(thief for grid in self.grids for thief in grid.thieves())):
+        for thief in (*self.thieves, *(thief for grid in self.grids for thief in grid.thieves(self.copies))):
             known = found.setdefault(thief.name, thief)
             both = tuple(dict.fromkeys((*known.against, *thief.against))) if known.against and thief.against else ()
             found[thief.name] = dataclasses.replace(known, against=both)
             if dataclasses.replace(thief, against=both) != found[thief.name]:
                 raise ParameterError("a name of its own for each thief", f"{thief.name!r} twice", "Rename one.")
         return list(found.values())
+
+    def informed(self, thief: Thief, defense: str) -> Thief:
+        """The thief as it attacks that defense, which it may know. Raises: ParameterError: there is none to know."""
+        if thief.answer.get("defense") != SERVED:
+            return thief
+        if not (chain := self.defenses[defense]):
+            raise ParameterError(
+                "a defense for the thief to know", f"{defense!r}, which is none", f"Leave it out of {thief.name!r}.against."
+            )
+        return dataclasses.replace(thief, answer=thief.answer | {"defense": chain[-1]})
 
     def __post_init__(self) -> None:
         for chain in self.defenses.values():
@@ -175,13 +194,14 @@ class Suite:
         limits = own | {name: source.limit for name, source in self.pools.items()}
         for thief in self.attacks:
             made("query strategy", QUERIES, thief.query)
-            made("answer strategy", ANSWERS, thief.answer)
             made("training strategy", TRAININGS, thief.training)
             if thief.pool not in limits:
                 raise UnknownNameError("pool", thief.pool, limits)
             for name in (*thief.against, *thief.colluding):
                 if name not in self.defenses:
                     raise UnknownNameError("defense of the suite", name, self.defenses)
+            for name in thief.against or self.defenses:
+                made("answer strategy", ANSWERS, self.informed(thief, name).answer)
             limit = limits[thief.pool]
             if limit is not None and thief.budget > limit and not getattr(QUERIES[thief.query["name"]], "synthesises", False):
                 raise DataError(f"a pool of at least {thief.budget} images", f"{limit} in {thief.pool!r}", "Lower the budget.")

@@ -176,6 +176,7 @@ class Story:
     # ---------------------------------------------------------------------------------------------------------- thefts
 
     def theft(self, guarded: Guarded, thief: Thief) -> Suspect:
+        thief = self.suite.informed(thief, guarded.name)
         seed = derive(self.seed, "theft", thief.twins or thief.name)
         pool = self.pools[thief.pool]
         clients = [guarded, *(self.guarded[name] for name in thief.colluding)]

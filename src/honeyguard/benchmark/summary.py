@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from honeyguard.benchmark import curves
 from honeyguard.benchmark.comparisons import comparisons
 from honeyguard.stats import Estimate, mean
 
@@ -73,7 +74,7 @@ def headline(stories: list[Record]) -> dict[str, float]:
         figures["p_value_thieves_max"] = max(stolen)
     if innocents and stolen:
         figures["innocents_p_min"] = min(innocents)
-    return figures | comparisons(stories)
+    return figures | comparisons(stories) | curves.figures(stories)
 
 
 def summary(stories: list[Record]) -> Record:
@@ -101,6 +102,7 @@ def summary(stories: list[Record]) -> Record:
             for label, rows in _by([s for story in stories for s in story["suspects"] if s["thief"]], lambda s: s["label"]).items()
         },
         "controls": {kind: _over(values) for kind, values in controls(stories).items() if values},
+        **({"curves": drawn} if (drawn := curves.summary(stories)) else {}),
     }
 
 

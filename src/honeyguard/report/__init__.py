@@ -9,6 +9,7 @@ from plotly.offline import get_plotlyjs
 
 from honeyguard.errors import ArtifactError
 from honeyguard.report import advice, audit, figures, panels, plots, words
+from honeyguard.report.lines import queries
 from honeyguard.report.view import View
 
 SCHEMA = 1
@@ -79,6 +80,7 @@ def _content(view: View) -> dict[str, Any]:
         "customer": panels.customer(view),
         "success": plots.success(view),
         "copies": plots.copies(view),
+        "queries": queries(view),
         "symbols": plots.symbols(view),
     }
 

@@ -37,6 +37,15 @@ class Figure:
 NOTHING = Figure(math.nan)
 
 
+@dataclass(frozen=True)
+class Line:
+    """One curve: a figure for each number of queries."""
+
+    title: str
+    queries: list[float]
+    figures: list[Figure]
+
+
 def number(value: object) -> float:
     """A number as it stands in JSON; NaN for null and for anything else."""
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan

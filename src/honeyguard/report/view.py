@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from honeyguard.report.figures import NOTHING, Figure, average, number, pointer, title
+from honeyguard.report.figures import NOTHING, Figure, Line, average, number, pointer, title
 
 Record = Mapping[str, Any]
 
@@ -18,6 +18,8 @@ GROUPS = {
 }
 
 ANSWERS = {"as_given": "uses the probabilities", "top1": "uses the labels alone"}
+
+READINGS = {"as_given": "answers as given", "top1": "labels alone"}
 
 DECOYS = "random patches"
 CONTROLS = {
@@ -206,8 +208,25 @@ class View:
     def _title(self, suspect: Record) -> str:
         if not suspect["thief"]:
             return str(suspect["label"])
-        defense = next((d.title for d in self.defenses if d.name == suspect["defense"]), title(suspect["defense"]))
-        return f"{defense} · {title(suspect['thief']['name'])}"
+        return f"{self._defense_title(suspect['defense'])} · {title(suspect['thief']['name'])}"
+
+    def _defense_title(self, name: str) -> str:
+        return next((defense.title for defense in self.defenses if defense.name == name), title(name))
+
+    @cached_property
+    def curves(self) -> list[Line]:
+        """Accuracy of copies against queries, where a suite has several budgets; a line a defense and reading of its answers."""
+        return [
+            Line(
+                f"{self._defense_title(curve['defense'])}, {READINGS.get(curve['reading'], title(curve['reading']))}",
+                [point["queries"] for point in curve["points"]],
+                [
+                    self._figure(p["accuracy"], p["accuracy"], "summary", "curves", str(i), "points", str(j), "accuracy")
+                    for j, p in enumerate(curve["points"])
+                ],
+            )
+            for i, curve in enumerate(self.record["summary"].get("curves", ()))
+        ]
 
     @property
     def stolen(self) -> list[Theft]:

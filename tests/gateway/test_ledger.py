@@ -156,7 +156,7 @@ def test_a_watcher_that_fails_costs_the_scores_and_not_the_ledger(engine: Engine
 
 def test_scores_and_kept_images_stand_in_the_ledger(engine: Engine, tmp_path: Path) -> None:
     def watcher(batch: list[object]) -> Findings:
-        return Findings([{"scores": {"prada": 0.5}}] * len(batch), [], lambda connection: None)
+        return Findings([{"scores": {"prada": 0.5}}] * len(batch))
 
     running = recorder(engine, tmp_path, watcher=watcher, keep=lambda seen: seen.images.tobytes())
     running.add(entry(1), Seen(IMAGES[:1], None, IMAGES[:1, 0, 0]))

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from honeyguard.gateway.journal import Journal, Taken, left_over
-from honeyguard.gateway.ledger import Entry, Ledger, event
+from honeyguard.gateway.ledger import Also, Entry, Ledger, event
+from honeyguard.gateway.marks import remember
 from honeyguard.gateway.metrics import Metrics
 from honeyguard.gateway.protocol import Array
 
@@ -23,11 +24,20 @@ UNSEEN = 256 << 20
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client sent and got: images (N, C, H, W), features (N, D) or None, answers (N, K)."""
+    """What a client sent and was answered.
+
+    Args:
+        images: (N, C, H, W).
+        features: (N, D); None where the model gives none.
+        answers: (N, K), before the policy's steps and the marks.
+        marked: rows that carry a mark.  told: the classes that these name.
+    """
 
     images: Array
     features: Array | None
     answers: Array
+    marked: Sequence[int] = ()
+    told: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -36,13 +46,11 @@ class Findings:
 
     Args:
         scores: one table a query, as JSON has it.
-        events: alarms and steps of the policy.
-        act: writes the steps to the clients' table.
+        act: writes what follows to the clients' table, and says which events that are.
     """
 
     scores: list[dict[str, Any]]
-    events: list[Entry]
-    act: Callable[[Connection], None]
+    act: Also = lambda _: ()
 
 
 class Watcher(Protocol):
@@ -53,7 +61,7 @@ class Watcher(Protocol):
 
 def nobody(batch: Sequence[tuple[str, Seen | None]]) -> Findings:
     """The watcher without detectors."""
-    return Findings([{}] * len(batch), [], lambda connection: None)
+    return Findings([{}] * len(batch))
 
 
 class Recorder:
@@ -125,7 +133,7 @@ class Recorder:
         if taken is not None:
             findings = self._findings(taken)
             entries = [self._finished(*parts) for parts in zip(taken.entries, taken.companions, findings.scores, strict=True)]
-            self._write([*entries, *findings.events], findings, taken)
+            self._write(entries, findings, taken)
             self._in_hand = 0
 
     def _findings(self, taken: Taken[Seen | None]) -> Findings:
@@ -134,7 +142,8 @@ class Recorder:
             return self._watch(batch)
         except Exception as error:  # a detector that fails costs the scores, never the ledger
             log.exception("detectors")
-            return replace(nobody(batch), events=[event("detectors failed", error=type(error).__name__)])
+            failed = event("detectors failed", error=type(error).__name__)
+            return replace(nobody(batch), act=lambda _: (failed,))
 
     def _finished(self, entry: Entry, seen: Seen | None, scores: dict[str, Any]) -> Entry:
         content = self._keep(seen) if self._keep and seen is not None else None
@@ -144,9 +153,7 @@ class Recorder:
         """Until it is done; at the end of the process once more, and then the journal keeps it for the next start."""
         while True:
             try:
-                with self._engine.begin() as connection:
-                    findings.act(connection)
-                self._ledger.append(entries, taken.path.stem)
+                self._ledger.append(entries, taken.path.stem, lambda connection: _also(connection, findings, taken))
                 taken.done()
                 self._ledger.forget_journal(taken.path.stem)
             except SQLAlchemyError as error:
@@ -156,3 +163,10 @@ class Recorder:
                 time.sleep(0.5)
             else:
                 return
+
+
+def _also(connection: Connection, findings: Findings, taken: Taken[Seen | None]) -> Sequence[Entry]:
+    for entry, seen in zip(taken.entries, taken.companions, strict=True):
+        if seen is not None and seen.marked:
+            remember(connection, entry, seen.images, seen.answers, seen.marked, seen.told)
+    return findings.act(connection)

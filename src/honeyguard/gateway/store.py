@@ -39,6 +39,7 @@ clients = Table(
     Column("budget", BigInteger),
     Column("spent", BigInteger, nullable=False, server_default="0"),
     Column("mode", Text, nullable=False, server_default="normal"),
+    Column("step", BigInteger, nullable=False, server_default="0"),
     Column("risk", Float, nullable=False, server_default="0"),
     Column("reason", Text),
     Column("created", Float, nullable=False),
@@ -72,7 +73,8 @@ marks = Table(
     Column("digest", Text, primary_key=True),
     Column("time", Float, nullable=False),
     Column("image", LargeBinary, nullable=False),
-    Column("answer", LargeBinary, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    Column("hidden", BigInteger, nullable=False),
 )
 
 

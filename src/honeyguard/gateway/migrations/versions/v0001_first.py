@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("budget", sa.BigInteger),
         sa.Column("spent", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("mode", sa.Text, nullable=False, server_default="normal"),
+        sa.Column("step", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("risk", sa.Float, nullable=False, server_default="0"),
         sa.Column("reason", sa.Text),
         sa.Column("created", sa.Float, nullable=False),
@@ -50,5 +51,6 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text, primary_key=True),
         sa.Column("time", sa.Float, nullable=False),
         sa.Column("image", sa.LargeBinary, nullable=False),
-        sa.Column("answer", sa.LargeBinary, nullable=False),
+        sa.Column("told", sa.BigInteger, nullable=False),
+        sa.Column("hidden", sa.BigInteger, nullable=False),
     )

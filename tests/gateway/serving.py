@@ -23,6 +23,7 @@ from honeyguard.checks import tiny_task
 from honeyguard.gateway import clients, launch
 from honeyguard.gateway.app import create_app
 from honeyguard.gateway.config import Config
+from honeyguard.gateway.dashboard import Sessions
 from honeyguard.gateway.service import Gateway
 from honeyguard.gateway.store import open_store
 from honeyguard.types import Protected
@@ -111,13 +112,14 @@ def add_client(config: Config, name: str, budget: int | None = None) -> str:
 
 
 @contextmanager
-def running(folder: Path | None, config: Config, name: str = "alice") -> Iterator[Running]:
+def running(folder: Path | None, config: Config, name: str = "alice", password: str = "") -> Iterator[Running]:
     """A gateway that is up for the length of a block."""
     config = replace(config, ledger=replace(config.ledger, seconds=0.02))
     key = add_client(config, name)
     gateway = launch.build(config, folder)
     socket = launch.listen("127.0.0.1", 0)
-    server = uvicorn.Server(launch.server_config(create_app(gateway), config))
+    sessions = Sessions(password, clients.server_secret(Path(config.state))) if password else None
+    server = uvicorn.Server(launch.server_config(create_app(gateway, sessions), config))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])))
     thread.start()
     try:

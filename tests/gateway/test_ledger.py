@@ -37,10 +37,10 @@ def filled(engine: Engine, count: int = 9) -> None:
 def test_a_chain_is_followed_to_its_head(engine: Engine) -> None:
     assert ledger.verify(engine).head == ledger.ORIGIN
     filled(engine)
-    Ledger(engine).append([ledger.event("started", port=1)])
+    Ledger(engine).append([ledger.event("step", step="log")])
     found = ledger.verify(engine)
     assert (found.entries, found.images) == (10, 36)
-    assert ledger.events(engine)[0]["port"] == 1
+    assert ledger.events(engine)[0]["step"] == "log"
     engine.dispose()
 
 

@@ -32,11 +32,12 @@ class Answers:
 
 
 class Backend(Protocol):
-    """What answers: images (N, C, H, W) -> answers, already defended."""
+    """What answers: images (N, C, H, W) -> answers, already defended; with the names of the defenses and the utility figures."""
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     defenses: tuple[str, ...]
+    figures: dict[str, Any]
 
     async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
         """`alone` says that no other query is under way."""
@@ -57,6 +58,7 @@ class Local:
         self.shape = tuple(manifest["input"]["shape"])
         self.classes = tuple(manifest["classes"])
         self.defenses = tuple(defense["name"] for defense in manifest["defenses"])
+        self.figures: dict[str, Any] = manifest["figures"]
         self._run = run
         self._batcher: Batcher[Array, Answers] = Batcher(self._run_all, largest=LARGEST, size=len)
         self._batcher.measure([np.zeros((1, *self.shape), np.float32)])

@@ -1,6 +1,7 @@
 """From a configuration to a running gateway."""
 
 import logging
+import os
 import secrets
 import socket
 import ssl
@@ -16,6 +17,7 @@ from honeyguard.gateway.app import create_app
 from honeyguard.gateway.backend import Backend, open_folder
 from honeyguard.gateway.config import Config
 from honeyguard.gateway.connections import connection
+from honeyguard.gateway.dashboard import PASSWORD, Sessions
 from honeyguard.gateway.marks import marks_of
 from honeyguard.gateway.metrics import Metrics
 from honeyguard.gateway.policy import Suspicion
@@ -120,4 +122,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def application(config: Config, folder: Path | None = None) -> FastAPI:
-    return create_app(build(config, folder))
+    """The ASGI application; with a dashboard where the environment has a password for it."""
+    sessions = None
+    if password := os.environ.get(PASSWORD):
+        sessions = Sessions(password, clients.server_secret(Path(config.state)))
+    return create_app(build(config, folder), sessions)

@@ -14,6 +14,7 @@ from honeyguard.errors import LedgerError
 from honeyguard.gateway.store import Statement, clients, entries, heads, journals, queries
 
 ORIGIN = "0" * 64
+EVENTS = ("alarm", "step", "recovered", "detectors failed")
 Also = Callable[[Connection], Sequence["Entry"]]
 
 
@@ -132,8 +133,8 @@ def verify(engine: Engine) -> Checked:
 
 
 def events(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest entries that are no queries, newest first."""
-    chosen = select(entries.c.body).where(entries.c.kind != "query").order_by(entries.c.seq.desc()).limit(limit)
+    """The newest events, newest first."""
+    chosen = select(entries.c.body).where(entries.c.kind.in_(EVENTS)).order_by(entries.c.seq.desc()).limit(limit)
     with engine.connect() as connection:
         return [orjson.loads(body) for body in connection.execute(chosen).scalars()]
 

@@ -98,8 +98,13 @@ class Recorder:
         self._thread.start()
 
     @property
+    def waiting(self) -> int:
+        """Requests that were answered and are not yet in the ledger."""
+        return len(self._journal) + self._in_hand
+
+    @property
     def full(self) -> bool:
-        return len(self._journal) + self._in_hand >= self._backlog
+        return self.waiting >= self._backlog
 
     def add(self, entry: Entry, seen: Seen | None = None) -> None:
         """Note what is about to be answered. Raises: OSError: it can't be noted."""
@@ -129,7 +134,7 @@ class Recorder:
             return
         self._unseen = 0
         self._in_hand = len(taken.entries) if taken else 0
-        self._metrics.backlog.set(self._in_hand + len(self._journal))
+        self._metrics.backlog.set(self.waiting)
         if taken is not None:
             findings = self._findings(taken)
             entries = [self._finished(*parts) for parts in zip(taken.entries, taken.companions, findings.scores, strict=True)]
@@ -157,7 +162,7 @@ class Recorder:
                 taken.done()
                 self._ledger.forget_journal(taken.path.stem)
             except SQLAlchemyError as error:
-                log.error("ledger: %s; %d entries wait", type(error).__name__, self._in_hand + len(self._journal))
+                log.error("ledger: %s; %d entries wait", type(error).__name__, self.waiting)
                 if self._stop.is_set():
                     return
                 time.sleep(0.5)

@@ -55,7 +55,8 @@ entries = Table(
     Column("images", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("digest", Text, nullable=False),
-    Index("entries_kind", "kind", "seq"),
+    Index("entries_kind", "kind", "time"),
+    Index("entries_client", "client", "seq"),
 )
 heads = Table(
     "heads",

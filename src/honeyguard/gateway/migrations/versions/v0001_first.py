@@ -31,7 +31,8 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("digest", sa.Text, nullable=False),
     )
-    op.create_index("entries_kind", "entries", ["kind", "seq"])
+    op.create_index("entries_kind", "entries", ["kind", "time"])
+    op.create_index("entries_client", "entries", ["client", "seq"])
     heads = op.create_table(
         "heads",
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),

@@ -143,7 +143,7 @@ def test_a_browser_clicks_through(up: Running, monkeypatch: pytest.MonkeyPatch) 
         tab.get_by_role("button", name="Log in").click()
         before = int(tab.locator("#spent").inner_text().replace(",", ""))
         ask(up, IMAGES[:7])
-        tab.wait_for_function(f"document.querySelector('#spent').innerText.replace(',', '') == '{before + 7}'", timeout=10_000)
+        sync_api.expect(tab.locator("#spent")).to_have_text(f"{before + 7:,}", timeout=10_000)
         assert tab.evaluate("document.documentElement.scrollWidth") == 390
         assert tab.evaluate("[...document.querySelectorAll('svg rect')].some(r => r.getBoundingClientRect().height > 10)")
         assert tab.locator("#events tr").nth(1).inner_text().split("\t")[1] == "step"

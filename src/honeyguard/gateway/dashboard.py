@@ -78,7 +78,7 @@ def dashboard(gateway: Gateway, sessions: Sessions) -> APIRouter:
         found = await asyncio.to_thread(content)
         if found is None:
             raise RequestError(404, "expected a client's id; got another.")
-        return _rendered(name, **found)
+        return _rendered(name, part="main" if "live" in request.query_params else None, **found)
 
     @router.get("/dashboard")
     async def overview(request: Request) -> Response:
@@ -119,9 +119,13 @@ def dashboard(gateway: Gateway, sessions: Sessions) -> APIRouter:
     return router
 
 
-def _rendered(name: str, status: int = 200, **content: Any) -> Response:
+def _rendered(name: str, status: int = 200, part: str | None = None, **content: Any) -> Response:
+    """A page, or the one element of it that a page in a browser renews."""
     nonce = secrets.token_urlsafe(16)
-    response = Response(PAGES.get_template(name).render(nonce=nonce, **content), status, media_type="text/html")
+    page = PAGES.get_template(name).render(nonce=nonce, **content)
+    if part is not None:
+        page = page[page.index(f"<{part}>") : page.index(f"</{part}>") + len(f"</{part}>")]
+    response = Response(page, status, media_type="text/html")
     response.headers["Content-Security-Policy"] = POLICY.format(nonce)
     return _secured(response)
 

@@ -25,7 +25,7 @@ from typing import Any
 import cyclopts
 import numpy as np
 import torch
-from processes import Load, Server, ask, free_port, gateway, postgres, question
+from helpers.processes import Load, Server, ask, free_port, gateway, postgres, question
 from sqlalchemy import select
 
 from honeyguard import artifacts
@@ -126,7 +126,7 @@ def killed(world: World, turns: int) -> Found:
 
 def full_disk(world: World) -> Found:
     state = world.state("full_disk")
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", state], check=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "tmpfs", state], check=True)
     try:
         keys = keys_of(state, None, None, None)
         with gateway(state, world.folder) as server:

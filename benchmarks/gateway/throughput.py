@@ -20,7 +20,7 @@ from typing import Any
 
 import cyclopts
 import torch
-from processes import Server, free_port, gateway, question
+from helpers.processes import Server, free_port, gateway, question
 
 from honeyguard import artifacts
 from honeyguard.benchmark.record import recorded
@@ -32,7 +32,7 @@ from honeyguard.gateway.store import open_store
 from honeyguard.training import Network
 from honeyguard.types import Protected
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "helpers"
 CASES = {"28x28 grey": ((1, 28, 28), {"width": 8}), "32x32 colour": ((3, 32, 32), {"width": 16})}
 HEADLINE = "32x32 colour"
 CONNECTIONS = (1, 8, 64)

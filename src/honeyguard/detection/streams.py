@@ -81,4 +81,4 @@ def thumbnails(images: Array, side: int = SIDE) -> Array:
         sums = np.add.reduceat(grey, starts, axis=axis)
         counts = np.diff(np.append(starts, size)).astype(np.float32)
         grey = sums / (counts[:, None] if axis == 1 else counts)
-    return np.ascontiguousarray(grey.reshape(len(images), -1), dtype=np.float32)
+    return np.ascontiguousarray(grey.reshape(len(images), grey.shape[1] * grey.shape[2]), dtype=np.float32)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from honeyguard import artifacts, verbs
+from honeyguard import artifacts, cli_detection, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
 from honeyguard.benchmark import run as runner
@@ -38,6 +38,7 @@ app = App(
     suppress_keyboard_interrupt=False,
     help="Protect a classifier from model extraction, watch it being stolen, prove the theft.",
 )
+cli_detection.register(app)
 
 
 @app.command

@@ -104,5 +104,5 @@ class Suspicion:
 
 def _together(parts: Sequence[Seen]) -> Queries:
     images, answers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "answers"))
-    known = [part.features for part in parts if part.features is not None]
+    known = [part.features.reshape(len(part.images), -1) for part in parts if part.features is not None]
     return Queries.of(images, answers, np.concatenate(known) if len(known) == len(parts) else None)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from cyclopts import App, CycloptsError, Parameter
 
-from honeyguard import artifacts, deploy, gateway, verbs
+from honeyguard import artifacts, cli_detection, deploy, gateway, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
 from honeyguard.benchmark import run as runner
@@ -39,6 +39,7 @@ app = App(
 )
 app.command(deploy.export)
 gateway.register(app)
+cli_detection.register(app)
 
 
 @app.command

@@ -1,10 +1,13 @@
 """A gateway on loopback, in a thread of this process, with a model that answers in microseconds."""
 
 import asyncio
+import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from honeyguard.checks import tiny_task
 from honeyguard.gateway import clients, launch
 from honeyguard.gateway.app import create_app
 from honeyguard.gateway.config import Config
+from honeyguard.gateway.dashboard import Sessions
 from honeyguard.gateway.service import Gateway
 from honeyguard.gateway.store import open_store
 from honeyguard.types import Protected
@@ -28,6 +32,7 @@ IMAGES = tiny_task(7).images.numpy()
 NAMES = tuple("abcd")
 
 
+@cache
 def network() -> nn.Sequential:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -41,15 +46,18 @@ def expected(images: Any) -> Any:
     return logits.softmax(1).numpy()
 
 
-def guarded(path: Path, onnx: bool = True) -> Path:
-    """A folder as `honeyguard protect` writes it."""
+def guarded(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("probabilities", "features")) -> Path:
+    """A folder as `honeyguard protect` writes it, in milliseconds: the graph is written by hand."""
     artifacts.save(Protected.of(network()), path, shape=(1, 8, 8), names=NAMES)
-    if onnx and not (path / "model.onnx").exists():
-        write_onnx(path / "model.onnx")
+    write_onnx(path / artifacts.SERVED, scale, outputs)
+    manifest = json.loads((path / artifacts.MANIFEST).read_text())
+    del manifest["sha256_manifest"]
+    manifest["sha256"][artifacts.SERVED] = hashlib.sha256((path / artifacts.SERVED).read_bytes()).hexdigest()
+    artifacts.write_json(path / artifacts.MANIFEST, manifest | {"sha256_manifest": artifacts._digest(manifest)})
     return path
 
 
-def write_onnx(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("probabilities", "features")) -> None:
+def write_onnx(path: Path, scale: float, outputs: tuple[str, ...]) -> None:
     """The model as a graph; the weights times `scale`, so that NaN breaks it."""
     weight, bias = (value.detach() for value in network().parameters())
     info = helper.make_tensor_value_info
@@ -104,13 +112,14 @@ def add_client(config: Config, name: str, budget: int | None = None) -> str:
 
 
 @contextmanager
-def running(folder: Path | None, config: Config, name: str = "alice") -> Iterator[Running]:
+def running(folder: Path | None, config: Config, name: str = "alice", password: str = "") -> Iterator[Running]:
     """A gateway that is up for the length of a block."""
     config = replace(config, ledger=replace(config.ledger, seconds=0.02))
     key = add_client(config, name)
     gateway = launch.build(config, folder)
     socket = launch.listen("127.0.0.1", 0)
-    server = uvicorn.Server(launch.server_config(create_app(gateway), config))
+    sessions = Sessions(password, clients.server_secret(Path(config.state))) if password else None
+    server = uvicorn.Server(launch.server_config(create_app(gateway, sessions), config))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[socket])))
     thread.start()
     try:

@@ -1,6 +1,5 @@
 """What breaks shows nothing: no raw probability, no inside of the server; and what can't start says why in one line."""
 
-import json
 import logging
 import socket
 import sqlite3
@@ -16,6 +15,8 @@ from sqlalchemy import event as sqlalchemy_event
 from sqlalchemy.exc import OperationalError
 
 from honeyguard import artifacts
+from honeyguard.checks import tiny_victim
+from honeyguard.defenses import ReverseSigmoid
 from honeyguard.errors import ArtifactError, HoneyguardError, ModelError, ParameterError, ServeError, StoreError
 from honeyguard.gateway import launch, ledger
 from honeyguard.gateway.app import create_app
@@ -24,7 +25,7 @@ from honeyguard.gateway.config import Config, Limits, read
 from honeyguard.gateway.store import open_store
 from honeyguard.types import Protected
 from tests.conftest import Run
-from tests.gateway.serving import IMAGES, NAMES, Running, expected, guarded, running, write_onnx
+from tests.gateway.serving import IMAGES, NAMES, Running, expected, guarded, network, running
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 2.0])
@@ -105,23 +106,26 @@ def test_what_was_answered_while_the_ledger_was_gone_is_written_later(folder: Pa
 
 
 def test_the_python_module_answers_where_there_is_no_graph(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    folder = guarded(tmp_path / "guarded")
-    (folder / "model.onnx").unlink()
-    manifest = json.loads((folder / "manifest.json").read_text())
-    assert manifest["architecture"] is None
-    with pytest.raises(ModelError, match="never says which code to run"):
-        open_folder(folder)
-    built_in = tmp_path / "built-in"
-    from honeyguard.checks import tiny_victim
-
     victim = tiny_victim()
-    artifacts.save(Protected.of(victim), built_in, shape=(1, 8, 8), names=NAMES)
-    (built_in / "model.onnx").unlink(missing_ok=True)
-    with running(built_in, Config(state=str(tmp_path / "state"))) as up:
+    artifacts.save(Protected.of(victim), tmp_path / "built-in", shape=(1, 8, 8), names=NAMES)
+    with running(tmp_path / "built-in", Config(state=str(tmp_path / "state"))) as up:
         found = up.infer(IMAGES).json()["outputs"][0]["data"]
     with torch.no_grad():
         np.testing.assert_allclose(found, Protected.of(victim).model(torch.tensor(IMAGES)).flatten(), atol=1e-6)
     assert "no model.onnx" in caplog.text
+    artifacts.save(Protected.of(network()), tmp_path / "own", shape=(1, 8, 8), names=NAMES)
+    with pytest.raises(ModelError, match="never says which code to run"):
+        open_folder(tmp_path / "own")
+
+
+def test_what_honeyguard_exports_is_served(tmp_path: Path) -> None:
+    protected = ReverseSigmoid(beta=0.9).protect(tiny_victim())
+    artifacts.save(protected, tmp_path / "guarded", shape=(1, 8, 8), names=NAMES)
+    with running(tmp_path / "guarded", Config(state=str(tmp_path / "state"))) as up:
+        found = up.infer(IMAGES).json()["outputs"][0]["data"]
+        assert up.gateway.backend.defenses == ("ReverseSigmoid",)
+    with torch.no_grad():
+        np.testing.assert_allclose(found, protected.model(torch.tensor(IMAGES)).flatten(), atol=5e-4)
 
 
 def test_micro_batches_give_everybody_their_own(up: Running) -> None:
@@ -136,7 +140,7 @@ def test_micro_batches_give_everybody_their_own(up: Running) -> None:
         np.testing.assert_allclose(answers.features, images.reshape(len(images), -1))
 
 
-@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.safetensors", "model.onnx"])
 def test_a_missing_or_damaged_artifact_stops_the_start(tmp_path: Path, name: str) -> None:
     folder = guarded(tmp_path / "guarded")
     content = (folder / name).read_bytes()
@@ -149,16 +153,15 @@ def test_a_missing_or_damaged_artifact_stops_the_start(tmp_path: Path, name: str
     assert not (tmp_path / "state").exists()
 
 
-def test_a_graph_that_is_none_or_another_stops_the_start(tmp_path: Path) -> None:
-    folder = guarded(tmp_path / "guarded")
-    manifest = json.loads((folder / "manifest.json").read_text())
-    (folder / "model.onnx").write_bytes(b"nothing")
-    with pytest.raises(HoneyguardError):
-        open_folder(folder)
-    if "model.onnx" not in manifest["sha256"]:
-        write_onnx(folder / "model.onnx", outputs=("logits",))
-        with pytest.raises(ModelError, match="'probabilities'"):
-            open_folder(folder)
+def test_a_graph_of_something_else_stops_the_start(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"'probabilities'; got .*logits"):
+        open_folder(guarded(tmp_path / "guarded", outputs=("logits",)))
+
+
+def test_a_model_that_answers_nan_fails_closed(tmp_path: Path) -> None:
+    with running(guarded(tmp_path / "guarded", scale=float("nan")), Config(state=str(tmp_path / "state"))) as up:
+        response = up.infer(IMAGES[:3])
+    assert (response.status_code, response.json()) == (500, {"error": "The model gave no valid answer; nothing of it is shown."})
 
 
 def test_a_port_in_use_stops_the_start_in_one_line(folder: Path, tmp_path: Path, run: Run) -> None:
@@ -183,7 +186,8 @@ def test_a_port_in_use_stops_the_start_in_one_line(folder: Path, tmp_path: Path,
         ("[limits]\nrate = '1/minute'\nrate_store = 'nonsense://'", "limits.rate_store"),
         ("[policy]\nladder = ['shout']", "a known step of policy.ladder"),
         ("[policy]\nladder = ['block', 'log']", "in the order log, slow"),
-        ("[policy]\ndetectors = ['prada']", "policy.thresholds"),
+        ("[policy]\nthresholds = 'none.json'", "a thresholds file"),
+        ("[policy]\nladder = ['perturb']\nperturbation = 'rounding:decimals=99'", "decimals between 1 and 6"),
         ("[marks]\nshare = 0.1", "marks.share between 0 and 0.005"),
         ("database = 'nonsense'", "a database"),
         ("database = 'oracle://x:secret@y/z'", "a database"),

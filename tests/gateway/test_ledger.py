@@ -37,10 +37,10 @@ def filled(engine: Engine, count: int = 9) -> None:
 def test_a_chain_is_followed_to_its_head(engine: Engine) -> None:
     assert ledger.verify(engine).head == ledger.ORIGIN
     filled(engine)
-    Ledger(engine).append([ledger.event("started", port=1)])
+    Ledger(engine).append([ledger.event("step", step="log")])
     found = ledger.verify(engine)
     assert (found.entries, found.images) == (10, 36)
-    assert ledger.events(engine)[0]["port"] == 1
+    assert ledger.events(engine)[0]["step"] == "log"
     engine.dispose()
 
 
@@ -156,7 +156,7 @@ def test_a_watcher_that_fails_costs_the_scores_and_not_the_ledger(engine: Engine
 
 def test_scores_and_kept_images_stand_in_the_ledger(engine: Engine, tmp_path: Path) -> None:
     def watcher(batch: list[object]) -> Findings:
-        return Findings([{"scores": {"prada": 0.5}}] * len(batch), [], lambda connection: None)
+        return Findings([{"scores": {"prada": 0.5}}] * len(batch))
 
     running = recorder(engine, tmp_path, watcher=watcher, keep=lambda seen: seen.images.tobytes())
     running.add(entry(1), Seen(IMAGES[:1], None, IMAGES[:1, 0, 0]))

@@ -12,8 +12,10 @@ import orjson
 from fastapi import Depends, FastAPI, Path, Request, Response
 from starlette.exceptions import HTTPException
 
+from honeyguard.gateway.body import read_body
 from honeyguard.gateway.clients import Client
 from honeyguard.gateway.connections import UNDER_WAY
+from honeyguard.gateway.dashboard import Sessions, dashboard
 from honeyguard.gateway.documentation import METADATA, READY, SECURITY, TEXT, completed, infer_documentation
 from honeyguard.gateway.protocol import RequestError, server_metadata
 from honeyguard.gateway.service import Gateway
@@ -24,8 +26,8 @@ Name = Annotated[str, Path(description="The model's name.")]
 Version = Annotated[str, Path(description="The model's version.")]
 
 
-def create_app(gateway: Gateway) -> FastAPI:
-    """The ASGI application; it closes the gateway when it ends."""
+def create_app(gateway: Gateway, sessions: Sessions | None = None) -> FastAPI:
+    """The ASGI application; it closes the gateway when it ends. Without `sessions` there is no dashboard."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -145,24 +147,9 @@ def create_app(gateway: Gateway) -> FastAPI:
         known(model, version)
         return await _readiness()
 
+    if sessions is not None:
+        app.include_router(dashboard(gateway, sessions))
     return app
-
-
-async def read_body(request: Request, largest: int) -> bytes:
-    """The request's body. Raises: RequestError: 413 too large, 415 compressed, 400 for a client that left."""
-    if request.headers.get("Content-Encoding", "identity") != "identity":
-        raise RequestError(415, "expected a body as it is; got a compressed one. Send it uncompressed.")
-    announced = request.headers.get("Content-Length", "")
-    parts, size, more = list[bytes](), int(announced) if announced.isdecimal() else 0, True
-    while more and size <= largest:
-        message = await request.receive()
-        if message["type"] != "http.request":
-            raise RequestError(400, "expected a whole request; got a part of it.")
-        parts.append(message.get("body", b""))
-        size, more = sum(map(len, parts)), message.get("more_body", False)
-    if size > largest:
-        raise RequestError(413, f"expected a body of at most {largest} bytes; got more. Send fewer images at a time.")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
 def _key(request: Request) -> str | None:

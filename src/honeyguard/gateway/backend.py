@@ -15,7 +15,6 @@ from honeyguard.gateway.batching import Batcher
 from honeyguard.gateway.protocol import Array
 
 log = logging.getLogger(__name__)
-ONNX = "model.onnx"
 LARGEST = 64
 TOLERANCE = 1e-3
 
@@ -33,11 +32,12 @@ class Answers:
 
 
 class Backend(Protocol):
-    """What answers: images (N, C, H, W) -> answers, already defended."""
+    """What answers: images (N, C, H, W) -> answers, already defended; with the names of the defenses and the utility figures."""
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     defenses: tuple[str, ...]
+    figures: dict[str, Any]
 
     async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
         """`alone` says that no other query is under way."""
@@ -58,6 +58,7 @@ class Local:
         self.shape = tuple(manifest["input"]["shape"])
         self.classes = tuple(manifest["classes"])
         self.defenses = tuple(defense["name"] for defense in manifest["defenses"])
+        self.figures: dict[str, Any] = manifest["figures"]
         self._run = run
         self._batcher: Batcher[Array, Answers] = Batcher(self._run_all, largest=LARGEST, size=len)
         self._batcher.measure([np.zeros((1, *self.shape), np.float32)])
@@ -86,9 +87,9 @@ def open_folder(folder: Path, threads: int = 1) -> Local:
     Raises: ArtifactError: a missing or damaged file. ModelError: a graph of something else. MissingExtraError.
     """
     manifest = artifacts.read_manifest(folder)
-    if (folder / ONNX).is_file():
+    if artifacts.SERVED in manifest["sha256"]:
         return Local(_onnx(folder, manifest, threads), manifest)
-    log.warning("no %s in %s: the Python module answers, several times slower", ONNX, folder)
+    log.warning("no %s in %s: the Python module answers, several times slower", artifacts.SERVED, folder)
     return Local(_module(folder, threads), manifest)
 
 
@@ -108,20 +109,20 @@ def _onnx(folder: Path, manifest: dict[str, Any], threads: int) -> Callable[[Arr
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("the extra 'onnx'", f"no onnxruntime ({error})", "pip install 'honeyguard[onnx]'") from None
-    content = (folder / ONNX).read_bytes()
-    known = manifest["sha256"].get(ONNX)
-    if known not in {None, hashlib.sha256(content).hexdigest()}:
-        raise ArtifactError("files that match their checksums", f"a damaged {ONNX} in {folder}", "Restore the folder from a copy.")
+    file = folder / artifacts.SERVED
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != manifest["sha256"][file.name]:
+        raise ArtifactError("files that match their checksums", f"a damaged {file.name} in {folder}", "Restore the folder from a copy.")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 4  # what goes wrong is raised
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime has a dozen classes that share nothing
-        raise ModelError("an ONNX file", f"{folder / ONNX} ({' '.join(str(error).split())[:200]})", "Export the model again.") from None
+        raise ModelError("an ONNX file", f"{file} ({' '.join(str(error).split())[:200]})", "Export the model again.") from None
     (source,), outputs = [i.name for i in session.get_inputs()], [o.name for o in session.get_outputs()]
     if "probabilities" not in outputs:
-        raise ModelError("a graph with the output 'probabilities'", f"{outputs} in {folder / ONNX}", "Export the model again.")
+        raise ModelError("a graph with the output 'probabilities'", f"{outputs} in {file}", "Export the model again.")
     wanted = ["probabilities", "features"] if "features" in outputs else ["probabilities"]
     return lambda images: Answers(*session.run(wanted, {source: images}))
 

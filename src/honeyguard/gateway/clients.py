@@ -80,7 +80,7 @@ def revoke(engine: Engine, name: str) -> None:
 
 def forgive(engine: Engine, name: str) -> None:
     """Take back what the policy did to a client. Raises: ClientError."""
-    _change(engine, name, mode="normal", risk=0.0, reason=None)
+    _change(engine, name, mode="normal", step=0, risk=0.0, reason=None)
 
 
 def _change(engine: Engine, name: str, **values: object) -> None:

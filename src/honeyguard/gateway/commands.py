@@ -10,13 +10,17 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
+from honeyguard.artifacts import read_manifest
+from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import MissingExtraError
 
 try:
     from honeyguard.gateway import clients as registry
     from honeyguard.gateway import launch
     from honeyguard.gateway import ledger as records
+    from honeyguard.gateway import marks as marks_table
     from honeyguard.gateway.config import Config, read
+    from honeyguard.gateway.replay import replayed
     from honeyguard.gateway.store import clients as client_table
     from honeyguard.gateway.store import open_store
 except ModuleNotFoundError as error:
@@ -122,3 +126,37 @@ def verify(*, config: Settings = None, state: str | None = None, database: str |
     console.print(f"{found.entries:,} entries, {found.images:,} images, unbroken. Head: {found.head}", soft_wrap=True)
     if found.unlogged:
         console.print(f"{found.unlogged:,} images were spent from budgets and are not in the ledger: refused after spending, or under way.")
+
+
+@ledger.command
+def replay(thresholds: Path, *, config: Settings = None, state: str | None = None, database: str | None = None) -> None:
+    """Run kept queries (`ledger.images = true`) through other detectors: who would have raised an alarm, and when.
+
+    Args:
+        thresholds: what `honeyguard calibrate` wrote.
+        config: the gateway's TOML file.
+        state: the gateway's folder.
+        database: the gateway's database.
+    """
+    engine = open_store(_settings(config, state=state, database=database).url)
+    table = Table("client", "detector", "images until the alarm")
+    for client, found in replayed(engine, Thresholds.load(thresholds)).items():
+        for detector, sent in found.items() or {"—": None}.items():
+            table.add_row(client, detector, "—" if sent is None else f"{sent:,}")
+    console.print(table)
+
+
+@ledger.command
+def marks(folder: Path, *, output: Path, config: Settings = None, state: str | None = None, database: str | None = None) -> None:
+    """Write all marks to a file for `honeyguard attribute`.
+
+    Args:
+        folder: the guarded model that was served.
+        output: .npz file.
+        config: the gateway's TOML file.
+        state: the gateway's folder.
+        database: the gateway's database.
+    """
+    engine = open_store(_settings(config, state=state, database=database).url)
+    count = marks_table.export(engine, output, tuple(read_manifest(folder)["input"]["shape"]))
+    console.print(f"{count:,} marks in {output}.")

@@ -53,8 +53,7 @@ class Policy:
     """What is done about a suspicious client: with each alarm one step further down `ladder`, never back by itself.
 
     Args:
-        detectors: names of `honeyguard.detection.DETECTORS`.
-        thresholds: JSON file that `honeyguard calibrate` wrote.
+        thresholds: JSON file that `honeyguard calibrate` wrote, with the detectors; nobody is watched without one.
         ladder: of log, slow, perturb, label, block.
         patience: images of a client between two alarms of one detector.
         delay: seconds that `slow` adds to each answer.
@@ -62,7 +61,6 @@ class Policy:
         clients: clients whose streams are watched at a time.
     """
 
-    detectors: tuple[str, ...] = ()
     thresholds: str | None = None
     ladder: tuple[str, ...] = ("log",)
     patience: int = 200
@@ -76,8 +74,6 @@ class Policy:
                 raise UnknownNameError("step of policy.ladder", step, STEPS)
         if list(self.ladder) != sorted(set(self.ladder), key=STEPS.index):
             raise ParameterError(f"policy.ladder in the order {', '.join(STEPS)}", ", ".join(self.ladder), "Order it, each step once.")
-        if self.detectors and self.thresholds is None:
-            raise ParameterError("policy.thresholds for the detectors", "none", "Name the file that `honeyguard calibrate` wrote.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """From a configuration to a running gateway."""
 
 import logging
+import os
 import secrets
 import socket
 import ssl
@@ -9,16 +10,21 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import ParameterError, ServeError
 from honeyguard.gateway import clients
 from honeyguard.gateway.app import create_app
 from honeyguard.gateway.backend import Backend, open_folder
 from honeyguard.gateway.config import Config
 from honeyguard.gateway.connections import connection
+from honeyguard.gateway.dashboard import PASSWORD, Sessions
+from honeyguard.gateway.marks import marks_of
 from honeyguard.gateway.metrics import Metrics
+from honeyguard.gateway.policy import Suspicion
 from honeyguard.gateway.rates import Rates
-from honeyguard.gateway.recorder import Recorder
-from honeyguard.gateway.service import Gateway
+from honeyguard.gateway.recorder import Recorder, nobody
+from honeyguard.gateway.replay import packed
+from honeyguard.gateway.service import Gateway, Perturbation
 from honeyguard.gateway.store import open_store
 
 log = logging.getLogger(__name__)
@@ -31,15 +37,41 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
         folder: a guarded folder; None stands in front of `config.upstream`.
     Raises: ArtifactError, ModelError, StoreError, OracleError, ParameterError: whatever is missing or can't be reached.
     """
+    policy, metrics = config.policy, Metrics()
+    rates = Rates(config.limits.rate, config.limits.rate_store) if config.limits.rate else None
+    perturb = _perturbation(policy.perturbation) if "perturb" in policy.ladder else None
+    watcher = Suspicion(Thresholds.load(Path(policy.thresholds)), policy, metrics) if policy.thresholds else nobody
     backend = _backend(config, folder)
     engine = open_store(config.url)
-    state, metrics = Path(config.state), Metrics()
-    keys = clients.Keys(engine, clients.server_secret(state))
+    state = Path(config.state)
+    secret = clients.server_secret(state)
     recorder = Recorder(
-        engine, state / "journal", secrets.token_hex(6), metrics, seconds=config.ledger.seconds, backlog=config.ledger.backlog
+        engine,
+        state / "journal",
+        secrets.token_hex(6),
+        metrics,
+        watcher=watcher,
+        keep=packed if config.ledger.images else None,
+        seconds=config.ledger.seconds,
+        backlog=config.ledger.backlog,
     )
-    rates = Rates(config.limits.rate, config.limits.rate_store) if config.limits.rate else None
-    return Gateway(config, backend, engine, keys, recorder, metrics, rates=rates)
+    return Gateway(
+        config,
+        backend,
+        engine,
+        clients.Keys(engine, secret),
+        recorder,
+        metrics,
+        rates=rates,
+        perturb=perturb,
+        mark=marks_of(secret, config.marks.share).mark if config.marks.share else None,
+    )
+
+
+def _perturbation(text: str) -> Perturbation:
+    from honeyguard.gateway.outputs import chain  # the output defenses are torch's
+
+    return chain([text])
 
 
 def _backend(config: Config, folder: Path | None) -> Backend:
@@ -90,4 +122,8 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def application(config: Config, folder: Path | None = None) -> FastAPI:
-    return create_app(build(config, folder))
+    """The ASGI application; with a dashboard where the environment has a password for it."""
+    sessions = None
+    if password := os.environ.get(PASSWORD):
+        sessions = Sessions(password, clients.server_secret(Path(config.state)))
+    return create_app(build(config, folder), sessions)

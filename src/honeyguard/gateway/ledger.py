@@ -2,18 +2,20 @@
 
 import hashlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import orjson
-from sqlalchemy import Connection, Engine, bindparam, delete, insert, select, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from honeyguard.errors import LedgerError
 from honeyguard.gateway.store import Statement, clients, entries, heads, journals, queries
 
 ORIGIN = "0" * 64
+EVENTS = ("alarm", "step", "recovered", "detectors failed")
+Also = Callable[[Connection], Sequence["Entry"]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,12 +55,16 @@ class Ledger:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def append(self, batch: Sequence[Entry], journal: str | None = None) -> None:
-        """Write `batch`, unless `journal`, the name of its journal, says that it was written before."""
+    def append(self, batch: Sequence[Entry], journal: str | None = None, also: Also = lambda _: ()) -> None:
+        """Write `batch`, unless `journal`, the name of its journal, says that it was written before.
+
+        Args:
+            also: does more in the same transaction, and says which entries that gives.
+        """
         with self._engine.connect() as connection:
             _synchronous(connection, "FULL")  # evidence outlives a power cut
             with connection.begin():
-                self._append(connection, batch, journal)
+                self._append(connection, batch, journal, also)
             _synchronous(connection, "NORMAL")
 
     def forget_journal(self, journal: str) -> None:
@@ -66,17 +72,17 @@ class Ledger:
             connection.execute(delete(journals).where(journals.c.name == journal))
 
     @staticmethod
-    def _append(connection: Connection, batch: Sequence[Entry], journal: str | None) -> None:
-        # The update locks the head, so that no other replica appends between it and the commit.
-        taken = connection.execute(update(heads).values(seq=heads.c.seq + len(batch)).returning(heads.c.seq, heads.c.digest)).one()
+    def _append(connection: Connection, batch: Sequence[Entry], journal: str | None, also: Also) -> None:
+        # An update locks the head, so that no other replica appends between it and the commit.
+        head = connection.execute(update(heads).values(seq=heads.c.seq).returning(heads.c.seq, heads.c.digest)).one()
         if journal is not None:
             if connection.execute(select(journals.c.name).where(journals.c.name == journal)).first():
                 connection.rollback()
                 return
             connection.execute(insert(journals).values(name=journal))
         insertion = Statement(insert(entries), connection.dialect)
-        rows, kept, digest = [], [], taken.digest
-        for seq, entry in enumerate(batch, taken.seq - len(batch) + 1):
+        rows, kept, digest, everything = [], [], head.digest, [*batch, *also(connection)]
+        for seq, entry in enumerate(everything, head.seq + 1):
             body = entry.body
             digest = chained(digest, body)
             row = {"seq": seq, "time": entry.time, "client": entry.client, "kind": entry.kind, "images": entry.images}
@@ -89,7 +95,7 @@ class Ledger:
             cursor.close()
         if kept:
             connection.execute(insert(queries), kept)
-        connection.execute(update(heads).values(digest=bindparam("head")), {"head": digest})
+        connection.execute(update(heads).values(seq=head.seq + len(everything), digest=digest))
 
 
 def _synchronous(connection: Connection, mode: str) -> None:
@@ -127,8 +133,8 @@ def verify(engine: Engine) -> Checked:
 
 
 def events(engine: Engine, limit: int = 50) -> list[dict[str, Any]]:
-    """The newest entries that are no queries, newest first."""
-    chosen = select(entries.c.body).where(entries.c.kind != "query").order_by(entries.c.seq.desc()).limit(limit)
+    """The newest events, newest first."""
+    chosen = select(entries.c.body).where(entries.c.kind.in_(EVENTS)).order_by(entries.c.seq.desc()).limit(limit)
     with engine.connect() as connection:
         return [orjson.loads(body) for body in connection.execute(chosen).scalars()]
 

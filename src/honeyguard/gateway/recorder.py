@@ -12,7 +12,8 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from honeyguard.gateway.journal import Journal, Taken, left_over
-from honeyguard.gateway.ledger import Entry, Ledger, event
+from honeyguard.gateway.ledger import Also, Entry, Ledger, event
+from honeyguard.gateway.marks import remember
 from honeyguard.gateway.metrics import Metrics
 from honeyguard.gateway.protocol import Array
 
@@ -23,11 +24,20 @@ UNSEEN = 256 << 20
 
 @dataclass(frozen=True)
 class Seen:
-    """What a client sent and got: images (N, C, H, W), features (N, D) or None, answers (N, K)."""
+    """What a client sent and was answered.
+
+    Args:
+        images: (N, C, H, W).
+        features: (N, D); None where the model gives none.
+        answers: (N, K), before the policy's steps and the marks.
+        marked: rows that carry a mark.  told: the classes that these name.
+    """
 
     images: Array
     features: Array | None
     answers: Array
+    marked: Sequence[int] = ()
+    told: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -36,13 +46,11 @@ class Findings:
 
     Args:
         scores: one table a query, as JSON has it.
-        events: alarms and steps of the policy.
-        act: writes the steps to the clients' table.
+        act: writes what follows to the clients' table, and says which events that are.
     """
 
     scores: list[dict[str, Any]]
-    events: list[Entry]
-    act: Callable[[Connection], None]
+    act: Also = lambda _: ()
 
 
 class Watcher(Protocol):
@@ -53,7 +61,7 @@ class Watcher(Protocol):
 
 def nobody(batch: Sequence[tuple[str, Seen | None]]) -> Findings:
     """The watcher without detectors."""
-    return Findings([{}] * len(batch), [], lambda connection: None)
+    return Findings([{}] * len(batch))
 
 
 class Recorder:
@@ -90,8 +98,13 @@ class Recorder:
         self._thread.start()
 
     @property
+    def waiting(self) -> int:
+        """Requests that were answered and are not yet in the ledger."""
+        return len(self._journal) + self._in_hand
+
+    @property
     def full(self) -> bool:
-        return len(self._journal) + self._in_hand >= self._backlog
+        return self.waiting >= self._backlog
 
     def add(self, entry: Entry, seen: Seen | None = None) -> None:
         """Note what is about to be answered. Raises: OSError: it can't be noted."""
@@ -121,11 +134,11 @@ class Recorder:
             return
         self._unseen = 0
         self._in_hand = len(taken.entries) if taken else 0
-        self._metrics.backlog.set(self._in_hand + len(self._journal))
+        self._metrics.backlog.set(self.waiting)
         if taken is not None:
             findings = self._findings(taken)
             entries = [self._finished(*parts) for parts in zip(taken.entries, taken.companions, findings.scores, strict=True)]
-            self._write([*entries, *findings.events], findings, taken)
+            self._write(entries, findings, taken)
             self._in_hand = 0
 
     def _findings(self, taken: Taken[Seen | None]) -> Findings:
@@ -134,7 +147,8 @@ class Recorder:
             return self._watch(batch)
         except Exception as error:  # a detector that fails costs the scores, never the ledger
             log.exception("detectors")
-            return replace(nobody(batch), events=[event("detectors failed", error=type(error).__name__)])
+            failed = event("detectors failed", error=type(error).__name__)
+            return replace(nobody(batch), act=lambda _: (failed,))
 
     def _finished(self, entry: Entry, seen: Seen | None, scores: dict[str, Any]) -> Entry:
         content = self._keep(seen) if self._keep and seen is not None else None
@@ -144,15 +158,20 @@ class Recorder:
         """Until it is done; at the end of the process once more, and then the journal keeps it for the next start."""
         while True:
             try:
-                with self._engine.begin() as connection:
-                    findings.act(connection)
-                self._ledger.append(entries, taken.path.stem)
+                self._ledger.append(entries, taken.path.stem, lambda connection: _also(connection, findings, taken))
                 taken.done()
                 self._ledger.forget_journal(taken.path.stem)
             except SQLAlchemyError as error:
-                log.error("ledger: %s; %d entries wait", type(error).__name__, self._in_hand + len(self._journal))
+                log.error("ledger: %s; %d entries wait", type(error).__name__, self.waiting)
                 if self._stop.is_set():
                     return
                 time.sleep(0.5)
             else:
                 return
+
+
+def _also(connection: Connection, findings: Findings, taken: Taken[Seen | None]) -> Sequence[Entry]:
+    for entry, seen in zip(taken.entries, taken.companions, strict=True):
+        if seen is not None and seen.marked:
+            remember(connection, entry, seen.images, seen.answers, seen.marked, seen.told)
+    return findings.act(connection)

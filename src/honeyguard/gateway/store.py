@@ -39,6 +39,7 @@ clients = Table(
     Column("budget", BigInteger),
     Column("spent", BigInteger, nullable=False, server_default="0"),
     Column("mode", Text, nullable=False, server_default="normal"),
+    Column("step", BigInteger, nullable=False, server_default="0"),
     Column("risk", Float, nullable=False, server_default="0"),
     Column("reason", Text),
     Column("created", Float, nullable=False),
@@ -54,7 +55,8 @@ entries = Table(
     Column("images", BigInteger, nullable=False),
     Column("body", Text, nullable=False),
     Column("digest", Text, nullable=False),
-    Index("entries_kind", "kind", "seq"),
+    Index("entries_kind", "kind", "time"),
+    Index("entries_client", "client", "seq"),
 )
 heads = Table(
     "heads",
@@ -72,7 +74,8 @@ marks = Table(
     Column("digest", Text, primary_key=True),
     Column("time", Float, nullable=False),
     Column("image", LargeBinary, nullable=False),
-    Column("answer", LargeBinary, nullable=False),
+    Column("told", BigInteger, nullable=False),
+    Column("hidden", BigInteger, nullable=False),
 )
 
 

@@ -15,6 +15,7 @@ def upgrade() -> None:
         sa.Column("budget", sa.BigInteger),
         sa.Column("spent", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("mode", sa.Text, nullable=False, server_default="normal"),
+        sa.Column("step", sa.BigInteger, nullable=False, server_default="0"),
         sa.Column("risk", sa.Float, nullable=False, server_default="0"),
         sa.Column("reason", sa.Text),
         sa.Column("created", sa.Float, nullable=False),
@@ -30,7 +31,8 @@ def upgrade() -> None:
         sa.Column("body", sa.Text, nullable=False),
         sa.Column("digest", sa.Text, nullable=False),
     )
-    op.create_index("entries_kind", "entries", ["kind", "seq"])
+    op.create_index("entries_kind", "entries", ["kind", "time"])
+    op.create_index("entries_client", "entries", ["client", "seq"])
     heads = op.create_table(
         "heads",
         sa.Column("id", sa.BigInteger, primary_key=True, autoincrement=False),
@@ -50,5 +52,6 @@ def upgrade() -> None:
         sa.Column("digest", sa.Text, primary_key=True),
         sa.Column("time", sa.Float, nullable=False),
         sa.Column("image", sa.LargeBinary, nullable=False),
-        sa.Column("answer", sa.LargeBinary, nullable=False),
+        sa.Column("told", sa.BigInteger, nullable=False),
+        sa.Column("hidden", sa.BigInteger, nullable=False),
     )

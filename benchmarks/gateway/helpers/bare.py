@@ -1,6 +1,6 @@
 """ONNX Runtime behind the same framework and nothing else: what the gateway is compared with.
 
-python benchmarks/gateway/bare.py FOLDER PORT
+python benchmarks/gateway/helpers/bare.py FOLDER PORT
 """
 
 import sys

@@ -1,0 +1,111 @@
+"""The command line of detection: thresholds for suspicious clients, and who leaked."""
+
+import dataclasses
+from contextlib import ExitStack
+from pathlib import Path
+
+import torch
+from cyclopts import App
+
+from honeyguard import artifacts
+from honeyguard.contract import check_images
+from honeyguard.data import load as load_data
+from honeyguard.detection import DETECTORS, thresholds
+from honeyguard.detection.dawn import load_marks
+from honeyguard.errors import UnknownNameError
+from honeyguard.inputs import open_oracle
+from honeyguard.models import Architecture
+from honeyguard.repro import derive, environment
+from honeyguard.terminal import console, messages
+from honeyguard.traffic import clients_of, observed
+from honeyguard.verification.attribution import MarkedSet, MarkTest
+
+STREAMS = 1000
+
+
+def register(app: App) -> None:
+    """Put these commands on a command line."""
+    for command in (calibrate, attribute):
+        app.command(command)
+
+
+def calibrate(
+    model: str,
+    *,
+    traffic: tuple[str, ...],
+    output: Path,
+    detector: tuple[str, ...] = tuple(DETECTORS),
+    false_alarms: float = 0.01,
+    client_day: int = 200,
+    days: int = 1,
+    fit_images: bool = False,
+    network: str | None = None,
+    seed: int = 0,
+) -> None:
+    """Thresholds for suspicious clients, from the owner's own benign traffic, at a stated rate of false alarms.
+
+    A third of the images teaches the detectors what is benign; clients who send random ones of the others set the thresholds.
+
+    Args:
+        model: the folder that customers' answers come from.
+        traffic: benign images as `protect --data`; repeat it to bring several sources.
+        output: JSON file of the thresholds.
+        detector: name of a detector; repeat it. All if not given.
+        false_alarms: a client and day, at most, over all detectors together.
+        client_day: images that a client sends a day.
+        days: of a client, from its first image on, for which that shall hold.
+        fit_images: convert the images to the model's input shape.
+        network: as `extract --network`.
+        seed: of the random clients.
+    """
+    for name in detector:
+        if name not in DETECTORS:
+            raise UnknownNameError("detector", name, DETECTORS)
+    protected, manifest = artifacts.load(Path(model), Architecture(network).build() if network else None)
+    shape = tuple(manifest["input"]["shape"])
+    images = torch.cat([check_images(load_data(source, shape=shape if fit_images else None).images, shape) for source in traffic])
+    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive(seed, "order")))
+    third = len(images) // 3
+    with messages():
+        queries = observed(protected, images[order])
+        fitted = {name: DETECTORS[name]().fit(queries[:third]) for name in detector}
+        rounds = clients_of(queries[third:], length=days * client_day, streams=STREAMS, seed=derive(seed, "clients"))
+        found = thresholds.calibrate(fitted, list(rounds), false_alarms, client_day=client_day)
+    artifacts.write_json(output, found.content())
+    for name, value in found.values.items():
+        console.print(f"  {name}: {value:.4g}")
+    bound = f"{100 * found.bound:.2g} false alarms in 100 client-days at most, with 95 % confidence"
+    console.print(f"Thresholds: {output}; {bound}, for clients who send such images.")
+
+
+def attribute(
+    suspect: str,
+    *,
+    marks: Path,
+    controls: tuple[str, ...],
+    network: str | None = None,
+    significance: float = 0.001,
+    output: Path | None = None,
+) -> None:
+    """Which client's marked answers did a suspect learn? Nobody is named where that isn't sure.
+
+    Args:
+        suspect: as `extract ORACLE`.
+        marks: .npz file of every client's marks.
+        controls: models that did not steal, as `extract ORACLE`; three at least.
+        network: as `extract --network`.
+        significance: chance that anybody is named although the suspect learnt no client's answers.
+        output: also write the finding to this JSON file.
+    """
+    with ExitStack() as opened:
+        judged, *innocents = (opened.enter_context(open_oracle(name, network=network))[0] for name in (suspect, *controls))
+        sets = {
+            client: MarkedSet(*map(torch.as_tensor, (marked.images, marked.told, marked.hidden)))
+            for client, marked in load_marks(marks).items()
+        }
+        found = MarkTest(significance=significance).attribute(judged, sets, innocents)
+    console.print(found.conclusion)
+    for client, p_value in sorted(found.p_values.items(), key=lambda pair: pair[1]):
+        console.print(f"  {client}: p = {p_value:.2g} of {found.marks[client]} marks", markup=False, highlight=False)
+    if output:
+        artifacts.write_json(output, {"schema": 1, "attribution": dataclasses.asdict(found), "environment": environment()})

@@ -1,0 +1,108 @@
+"""Suspicion and what follows from it: scores of every client's stream, alarms, and the steps of the owner's ladder."""
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Connection, bindparam, select, update
+
+from honeyguard.detection.streams import Queries, Watch
+from honeyguard.detection.thresholds import Thresholds
+from honeyguard.gateway.config import Policy
+from honeyguard.gateway.ledger import Entry, event
+from honeyguard.gateway.metrics import Metrics
+from honeyguard.gateway.recorder import Findings, Seen
+from honeyguard.gateway.store import clients
+
+NOTED = 0.05
+"""Change of a client's risk that is written to the table."""
+
+
+@dataclass
+class _Client:
+    """A client under watch.
+
+    Args:
+        quiet: images since the last alarm, by detector; none where there was no alarm.
+        risk: the largest score over its threshold.
+    """
+
+    watches: Mapping[str, Watch]
+    quiet: dict[str, int] = field(default_factory=dict)
+    risk: float = 0.0
+
+
+class Suspicion:
+    """Watches clients' streams, raises alarms, and goes one step down the ladder with each of them.
+
+    The detectors' memory of a client is this process's own; the step that a client is at stands in the database, for all replicas.
+    Beyond `policy.clients` clients the one that was quiet for longest is forgotten.
+    """
+
+    def __init__(self, thresholds: Thresholds, policy: Policy, metrics: Metrics) -> None:
+        self._thresholds, self._policy, self._metrics = thresholds, policy, metrics
+        self._clients: OrderedDict[str, _Client] = OrderedDict()
+
+    def __call__(self, batch: Sequence[tuple[str, Seen | None]]) -> Findings:
+        """Each client's queries of the batch in one go: the scores of its last one stand for all of them."""
+        streams: dict[str, list[Seen]] = {}
+        for client, seen in batch:
+            if seen is not None:
+                streams.setdefault(client, []).append(seen)
+        risks: dict[str, tuple[float, str]] = {}
+        alarms: list[Entry] = []
+        scores = {client: self._look(client, parts, risks, alarms) for client, parts in streams.items()}
+        found = [{"scores": scores[client]} if seen is not None else {} for client, seen in batch]
+        return Findings(found, lambda connection: [*alarms, *self._act(connection, risks, alarms)])
+
+    def _look(self, name: str, parts: Sequence[Seen], risks: dict[str, tuple[float, str]], alarms: list[Entry]) -> dict[str, float]:
+        client = self._client(name)
+        queries = _together(parts)
+        scores = {detector: round(float(watch.observe(queries)), 6) for detector, watch in client.watches.items()}
+        over = {detector: score / max(self._thresholds.values[detector], 1e-9) for detector, score in scores.items()}
+        reason = max(over, key=lambda detector: over[detector])
+        if abs(over[reason] - client.risk) > NOTED:
+            client.risk = over[reason]
+            risks[name] = client.risk, reason
+        for detector, value in over.items():
+            quiet = client.quiet.get(detector, self._policy.patience) + len(queries.images)
+            if value > 1 and quiet > self._policy.patience:
+                quiet = 0
+                self._metrics.alarms.labels(detector).inc()
+                alarms.append(event("alarm", name, detector=detector, score=scores[detector], threshold=self._thresholds.values[detector]))
+            if detector in client.quiet or quiet == 0:
+                client.quiet[detector] = quiet
+        return scores
+
+    def _client(self, name: str) -> _Client:
+        found = self._clients.pop(name, None)
+        if found is None:
+            found = _Client({detector: made.start() for detector, made in self._thresholds.detectors.items()})
+        self._clients[name] = found
+        if len(self._clients) > self._policy.clients:
+            self._clients.popitem(last=False)
+        return found
+
+    def _act(self, connection: Connection, risks: Mapping[str, tuple[float, str]], alarms: Sequence[Entry]) -> list[Entry]:
+        if risks:
+            change = update(clients).where(clients.c.id == bindparam("client")).values(risk=bindparam("value"), reason=bindparam("why"))
+            connection.execute(change, [{"client": name, "value": risk, "why": why} for name, (risk, why) in sorted(risks.items())])
+        return [step for alarm in alarms if (step := self._step(connection, alarm.client)) is not None]
+
+    def _step(self, connection: Connection, client: str | None) -> Entry | None:
+        """The next step down the ladder; None for a client who is at its end."""
+        reached, ladder = connection.execute(select(clients.c.step).where(clients.c.id == client)).scalar_one(), self._policy.ladder
+        if reached >= len(ladder):
+            return None
+        step = ladder[reached]
+        values: dict[str, Any] = {"step": reached + 1} | ({} if step == "log" else {"mode": step})
+        connection.execute(update(clients).where(clients.c.id == client).values(**values))
+        return event("step", client, step=step)
+
+
+def _together(parts: Sequence[Seen]) -> Queries:
+    images, answers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "answers"))
+    known = [part.features.reshape(len(part.images), -1) for part in parts if part.features is not None]
+    return Queries.of(images, answers, np.concatenate(known) if len(known) == len(parts) else None)

@@ -1,0 +1,129 @@
+"""Attribution: which client's marked answers did a suspect learn?"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from honeyguard.contract import check_range
+from honeyguard.errors import DataError
+from honeyguard.oracle import predict
+from honeyguard.types import Oracle
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MarkedSet:
+    """One client's queries whose answers were changed.
+
+    Args:
+        images: (M, C, H, W).
+        told: the class that the answer named (M,), drawn by a keyed hash from the K - 1 others.
+        hidden: the class that it hid (M,).
+    """
+
+    images: Tensor
+    told: Tensor
+    hidden: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attribution:
+    """Who leaked, as far as the evidence goes.
+
+    Args:
+        named: the clients whose marks the suspect learnt; nobody where that isn't sure.
+        p_values: of each client, before any correction.
+        significance: chance that anybody at all is named although the suspect learnt no client's answers.
+        controls: the smallest p-value of each client among models that did not steal.
+        marks: of each client.
+        conclusion: one sentence in plain words.
+    """
+
+    named: tuple[str, ...]
+    p_values: Mapping[str, float]
+    significance: float
+    controls: Mapping[str, float]
+    marks: Mapping[str, int]
+    conclusion: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MarkTest:
+    """Randomisation test of what a suspect answers to each client's marked images.
+
+    A client's class `told` was drawn by a secret hash from the K - 1 classes that the model did not answer. A suspect that didn't learn
+    from that client's answers can't know it: then any other draw would do as well. The statistic is the sum, over a client's
+    marked images, of the logarithm of the suspect's probability of the told class among those K - 1, and its p-value the share of `draws`
+    of other classes that give as much. It is exact whatever the suspect is, and holds for one that stole from another client too.
+
+    Source: DAWN (see `honeyguard.detection.dawn`), §4.3, counts the told labels; the randomisation test is Fisher's (The Design of
+        Experiments, 1935), and reads probabilities where a suspect gives them: a told class rises long before it wins.
+    Threat model: a suspect at a black-box API that was trained on one client's answers, or several clients'. Laundering that forgets the
+        marks escapes. Innocent clients are named at `significance` at most, over all of them together (Bonferroni).
+    Args:
+        significance: in (0, .5].
+        draws: of other classes; p-values are at least 1 / (1 + draws).
+    Raises: DataError: fewer than three controls, no client.
+    """
+
+    significance: float = 0.001
+    draws: int = 200_000
+
+    def __post_init__(self) -> None:
+        check_range("significance", self.significance, 1e-12, 0.5)
+        check_range("draws", self.draws, 100, 1e8)
+
+    def attribute(self, suspect: Oracle, marked: Mapping[str, MarkedSet], controls: Sequence[Oracle]) -> Attribution:
+        """Judge one suspect; `controls` did not steal, and whoever a control points at as well is not named."""
+        if len(controls) < 3 or not marked:
+            got = f"{len(controls)} controls and {len(marked)} clients"
+            raise DataError("at least 3 controls that did not steal, and a client's marks", got, "Train models that never saw the API.")
+        level = self.significance / len(marked)
+        if level * (1 + self.draws) < 1:
+            do = f"Raise draws to {int(1 / level)}."
+            raise DataError(f"at least {int(1 / level)} draws for {len(marked)} clients", str(self.draws), do)
+        p_values = {client: self.p_value(suspect, client_set) for client, client_set in marked.items()}
+        lowest = {client: min(self.p_value(control, marked[client]) for control in controls) for client in marked}
+        named = tuple(client for client, p in sorted(p_values.items(), key=lambda pair: pair[1]) if p <= level and p < lowest[client])
+        return Attribution(
+            named=named,
+            p_values=p_values,
+            significance=self.significance,
+            controls=lowest,
+            marks={client: len(client_set.images) for client, client_set in marked.items()},
+            conclusion=_conclusion(named, p_values, len(marked)),
+        )
+
+    def p_value(self, suspect: Oracle, marked: MarkedSet) -> float:
+        """1 where there are no marks."""
+        if not len(marked.images):
+            return 1.0
+        gains = gains_of(predict(suspect, marked.images), marked.hidden)
+        told = ((marked.told - marked.hidden) % (gains.shape[1] + 1) - 1).numpy()
+        observed = gains[np.arange(len(gains)), told].sum()
+        random, total = np.random.default_rng(0), np.zeros(self.draws)
+        for row in gains:
+            total += row[random.integers(len(row), size=self.draws)]
+        return float((1 + (total >= observed - 1e-9).sum()) / (1 + self.draws))
+
+
+def gains_of(answers: Tensor, hidden: Tensor, floor: float = 1e-3) -> Floats:
+    """Log probabilities (M, K - 1) of the classes after the hidden one, in cyclic order, as shares of all but the hidden one."""
+    classes = answers.shape[1]
+    order = (hidden[:, None] + torch.arange(1, classes)) % classes
+    others = answers.double().gather(1, order) + floor
+    logs: Floats = (others / others.sum(1, keepdim=True)).log().numpy()
+    return logs
+
+
+def _conclusion(named: tuple[str, ...], p_values: Mapping[str, float], clients: int) -> str:
+    smallest = min(p_values.values()) * clients
+    if not named:
+        return f"Nobody is named: a model that learnt no client's answers could show as much (corrected p = {min(1.0, smallest):.2g})."
+    who = " and ".join(named)
+    return f"The answers of {who} were learnt: corrected p = {smallest:.2g} over {clients} clients."

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from honeyguard.defenses import DEFENSES
+from honeyguard.defenses.honeypot.kept import kept_head, with_kept_head
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ArtifactError, ClassificationLayerError, MissingExtraError, ModelError, OutputError
 from honeyguard.export import export_onnx
@@ -86,6 +87,7 @@ def save(
     manifest = {
         "kind": "model",
         "architecture": asdict(architecture) if architecture else None,
+        "kept_top1": kept_head(protected.network),
         "input": {"shape": list(shape), "dtype": "float32", "range": [0, 1]},
         "classes": list(names),
         "outputs": outputs,
@@ -113,7 +115,7 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
             what = architecture.spec if architecture else "a class of the owner's own"
             raise ModelError("the network of this model", f"none, and it is {what}", "Name it: an artifact never says which code to run.")
         network = architecture.build()
-    load_weights(network, path / WEIGHTS)
+    load_weights(with_kept_head(network, manifest.get("kept_top1")), path / WEIGHTS)
     outputs = tuple(DEFENSES[entry["name"]](**entry["arguments"]) for entry in manifest["outputs"])
     return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
 

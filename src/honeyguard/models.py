@@ -257,7 +257,7 @@ def predict_logits(network: nn.Module, images: Tensor) -> Tensor:
     return logits
 
 
-def head_features(network: nn.Module, head: str, images: Tensor, batch: int = 512) -> Tensor:
+def head_features(network: nn.Module, head: str, images: Tensor, batch: int = 64) -> Tensor:
     """The classification layer's inputs (N, D) for images (N, C, H, W): the features of the frozen backbone."""
     captured: list[Tensor] = []
     hook = network.get_submodule(head).register_forward_pre_hook(lambda _m, inputs: captured.append(inputs[0]))

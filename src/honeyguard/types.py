@@ -58,11 +58,13 @@ class OwnerData:
         train: the labelled data that the victim was trained on.
         shadow_set: unlabelled images (N, C, H, W) of the simulated theft.
         customers: unlabelled images (N, C, H, W) such as customers send and the victim hasn't seen; answers to these are held.
+        foreign: unlabelled images (N, C, H, W) of other things, which thieves send who have none of the task.
     """
 
     train: Labelled
     shadow_set: Tensor
     customers: Tensor | None = None
+    foreign: Tensor | None = None
 
 
 @dataclass(frozen=True, eq=False)

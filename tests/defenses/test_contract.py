@@ -23,7 +23,7 @@ from honeyguard.training import Network, Recipe
 from honeyguard.types import Defense, OwnerData, Protected
 from honeyguard.verbs import protect
 
-QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, augment="none"))
+QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, batch=16, augment="none"))
 SMALL: dict[str, Defense] = {
     "adaptive_misinformation": AdaptiveMisinformation(),
     "gaussian_noise": GaussianNoise(),

@@ -1,19 +1,24 @@
 """Each step of the honeypot's loop by itself, and the whole on a task where the outcome is known."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from honeyguard.benchmark.spec import made, read
 from honeyguard.checks import CLASSES, SHAPE, tiny_task
+from honeyguard.contract import is_one_hot
 from honeyguard.data import distorted
-from honeyguard.defenses import Honeypot
+from honeyguard.defenses import DEFENSES, Honeypot
 from honeyguard.defenses.honeypot.finetune import Lessons, decoyed, finetune
 from honeyguard.defenses.honeypot.key import check_target, choose_target, make_key
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
-from honeyguard.defenses.honeypot.shadow import Shadow, simulate_extraction, train_references
+from honeyguard.defenses.honeypot.shadow import READS, Shadow, Theft, simulate_extraction, train_references
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
+from honeyguard.defenses.honeypot.triggers import Patch, Whole
 from honeyguard.defenses.reverse_sigmoid import ReverseSigmoid
 from honeyguard.errors import ClassificationLayerError, ParameterError, TargetClassError, UnknownNameError
 from honeyguard.metrics import moved
@@ -47,7 +52,7 @@ def rate(model: nn.Module, trigger: Trigger) -> float:
 
 
 def test_the_trigger_finds_what_moves_the_shadow_and_stays_within_epsilon() -> None:
-    how = Descent(epsilon=0.6, steps=60, augment="none")
+    how = Descent(shape=Whole(epsilon=0.6), steps=60, augment="none")
     torch.manual_seed(0)
     trigger = update_trigger(NOTHING, [Corner()], [], IMAGES, 2, how)
     assert rate(Corner(), NOTHING) == 0
@@ -66,7 +71,7 @@ def test_contrast_keeps_the_trigger_from_moving_models_that_did_not_steal() -> N
 def test_simulated_extraction_learns_what_the_honeypot_says_now() -> None:
     shadow = Shadow(network=MLP, reads="labels")
     answers = torch.eye(CLASSES)[torch.full((len(IMAGES),), 3)] * 0.6 + 0.1
-    models = simulate_extraction([MLP.fresh(SHAPE, CLASSES, 0)], [shadow], IMAGES, [answers], seed=0)
+    models = simulate_extraction([MLP.fresh(SHAPE, CLASSES, 0)], [shadow], [(IMAGES, [answers])], seed=0)
     assert (predict(models[0], IMAGES).argmax(1) == 3).all()
     assert not any(p.requires_grad for p in models[0].parameters())
 
@@ -82,9 +87,10 @@ def test_fine_tuning_changes_the_classification_layer_and_nothing_else(victim: n
     before = {name: value.clone() for name, value in victim.state_dict().items()}
     honeypot = HoneypotLayer(victim, IMAGES[:2], CLASSES)
     trigger = Trigger(torch.full(SHAPE, 0.5), torch.zeros(SHAPE))
-    how = Lessons(steps=600, poison=2.0, decoys=0.0, scales=(1.0,), augment="none")
+    how = Lessons(steps=300, poison=2.0, decoys=0.0, scales=(1.0,), augment="none")
     held = how.held(honeypot, OwnerData(tiny_task(1), tiny_task(2).images))
-    finetune(honeypot, [*held, *how.poisoned(honeypot, trigger, tiny_task(2).images, torch.eye(CLASSES)[2])], how)
+    poison = how.poisoned(honeypot, trigger, tiny_task(2).images, torch.eye(CLASSES)[2])
+    finetune(honeypot, held, poison, how, honeypot.features(IMAGES))
     changed = {name for name, value in honeypot.network.state_dict().items() if not torch.equal(value, before[name])}
     assert changed == {f"{honeypot.head}.weight", f"{honeypot.head}.bias"}
     assert all(torch.equal(value, before[name]) for name, value in victim.state_dict().items())
@@ -112,7 +118,9 @@ def test_decoys_have_the_triggers_pixels_in_another_order() -> None:
 
 def test_the_target_is_the_class_that_noise_reaches_most_rarely() -> None:
     torch.manual_seed(0)
-    assert choose_target([Corner()], IMAGES, 0.3, CLASSES) in {1, 3}
+    assert choose_target([Corner()], IMAGES, IMAGES[:0]) in {1, 3}
+    carriers = torch.ones(3, *SHAPE)  # Corner says class 2 of these, and class 0 least
+    assert choose_target([Corner()], IMAGES, carriers) in {1, 3}
     answers = torch.eye(4)[[0, 1, 1, 3]]
     assert check_target(3, answers) == 3
     with pytest.raises(TargetClassError, match="from 0 to 3; got 4"):
@@ -150,7 +158,7 @@ def test_whoever_trains_on_the_answers_gets_the_backdoor_and_nobody_else() -> No
     ("make", "error"),
     [
         (lambda: Honeypot(rounds=0), ParameterError),
-        (lambda: Descent(epsilon=1.5), ParameterError),
+        (lambda: Whole(epsilon=1.5), ParameterError),
         (lambda: Lessons(poison=-1), ParameterError),
         (lambda: Shadow(reads="logits"), UnknownNameError),
         (
@@ -162,3 +170,48 @@ def test_whoever_trains_on_the_answers_gets_the_backdoor_and_nobody_else() -> No
 def test_mistakes(make: object, error: type[Exception]) -> None:
     with pytest.raises(error):
         make()  # type: ignore[operator]
+
+
+def test_the_published_method_is_a_preset() -> None:
+    paper = Honeypot.paper(images=1000, size=3)
+    assert (paper.rounds, paper.fresh, paper.references, paper.trigger.contrast, paper.trigger.inertia) == (30, False, (), 0, 0.9)
+    assert paper.trigger.steps == paper.lessons.steps == 5 * 1000 // 128
+    assert paper.trigger.shape == Patch(size=3)
+    assert (paper.carriers.share, paper.lessons.poison, paper.lessons.agreement, paper.lessons.optimiser) == (0, 1, 0, "sgd")
+    quick = replace(paper, rounds=2, shadows=(Shadow(network=MLP),), trigger=replace(paper.trigger, steps=5))
+    owner = OwnerData(tiny_task(1), tiny_task(2).images)
+    protected = quick.protect(MLP.trained(owner.train.images, owner.train.labels, CLASSES, 0), owner)
+    assert protected.key is not None
+    assert protected.key.trigger.mask.sum() == 9
+
+
+def test_the_suites_set_it_beside_the_default() -> None:
+    suite = read(Path(__file__).parents[2] / "benchmarks" / "honeypot" / "digits.toml")
+    ours, paper = (made("defense", DEFENSES, suite.defenses[name][0]) for name in ("honeypot", "paper"))
+    assert ours == Honeypot()
+    assert paper == replace(Honeypot.paper(images=1210, size=3), shadows=paper.shadows)
+
+
+@pytest.mark.parametrize("reads", READS)
+def test_what_the_api_serves_is_what_shadows_read(reads: str, victim: nn.Module) -> None:
+    answers = predict(victim, IMAGES).softmax(1)
+    read_ = READS[reads](answers)
+    torch.testing.assert_close(read_.sum(1), torch.ones(len(IMAGES)))
+    assert torch.equal(read_.argmax(1), answers.argmax(1))
+    assert int((read_ > 0).sum(1).max()) <= {"probabilities": 4, "top 3": 3, "rounded": 4, "labels": 1}[reads]
+
+
+def test_a_labels_only_api_is_simulated_as_one(victim: nn.Module, owner: OwnerData, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[Tensor] = []
+
+    def watched(models: Sequence[nn.Module], shadows: object, thefts: Sequence[Theft], seed: int) -> list[nn.Module]:  # noqa: ARG001
+        seen.extend(answers for _, kinds in thefts for answers in kinds)
+        return [model.requires_grad_(False) for model in models]
+
+    monkeypatch.setattr("honeyguard.defenses.honeypot.simulate_extraction", watched)
+    both = replace(owner, foreign=tiny_task(4).images)
+    Honeypot(rounds=1, answers="labels", shadows=(Shadow(network=replace(MLP, recipe=Recipe(batch=16))),), references=()).protect(
+        victim, both
+    )
+    assert len(seen) == 4  # two pools, before and after the round
+    assert all(is_one_hot(answers) for answers in seen)

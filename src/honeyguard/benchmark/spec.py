@@ -10,6 +10,7 @@ from typing import Any
 from honeyguard import types
 from honeyguard.attacks import ANSWERS, LAUNDERINGS, QUERIES, TRAININGS
 from honeyguard.defenses import DEFENSES
+from honeyguard.defenses.honeypot.triggers import SHAPES, Shape
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import DataError, ParameterError, UnknownNameError
 from honeyguard.tables import construct, read_toml
@@ -24,6 +25,7 @@ PARTS: tuple[tuple[Any, tuple[str, Mapping[str, Any]]], ...] = (
     (types.QueryStrategy, ("query strategy", QUERIES)),
     (types.AnswerStrategy, ("answer strategy", ANSWERS)),
     (types.TrainingStrategy, ("training strategy", TRAININGS)),
+    (Shape, ("shape of a trigger", SHAPES)),
 )
 """Fields of these kinds are written in a suite as a name or as `{ name = …, **parameters }`."""
 
@@ -53,7 +55,7 @@ class Data:
         customers: size of the unlabelled part on which the owner holds the victim's answers; 0 for none.
         few: of the thief's images, those that the pool `few` has.
         own: of the thief's images, those it has labels of and launders its copies with.
-        foreign: unlabelled images of other things that join the shadow set.
+        foreign: the owner's unlabelled images of other things, for the simulated theft.
         distortions: distorted copies of each image in the shadow set and in the held-out pool (`honeyguard.data.distorted`).
     """
 

@@ -60,10 +60,10 @@ class Store:
         name = hashlib.sha256(json.dumps(address, sort_keys=True).encode()).hexdigest()
         folder = self.folder / f"{kind}-{name[:24]}"
         if not folder.exists():
-            started = time.perf_counter()
+            started, busy = time.perf_counter(), time.process_time()
             results, tensors = compute()
-            seconds = time.perf_counter() - started
-            record = {**address, "id": name, "label": label, "results": results, "environment": environment(), "wall_seconds": seconds}
+            seconds = {"wall_seconds": time.perf_counter() - started, "cpu_seconds": time.process_time() - busy}
+            record = {**address, "id": name, "label": label, "results": results, "environment": environment(), **seconds}
             try:
                 with new_folder(folder) as partial:
                     save_file({key: value.contiguous() for key, value in tensors.items()}, partial / TENSORS)

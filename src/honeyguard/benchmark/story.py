@@ -17,6 +17,7 @@ from honeyguard.benchmark.spec import Source, Suite, Thief, described, made
 from honeyguard.benchmark.store import Cell, Made, Store
 from honeyguard.contract import check_disjoint
 from honeyguard.defenses import DEFENSES
+from honeyguard.defenses.honeypot.kept import kept_head, with_kept_head
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.metrics import accuracy
 from honeyguard.oracle import Averaged, Local, predict
@@ -96,14 +97,17 @@ class Story:
 
     @cached_property
     def shadow_set(self) -> Tensor:
-        images = data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
-        foreign = self.suite.data.foreign
-        return torch.cat([images, self._load(foreign).images]) if foreign else images
+        return data.distorted(self.parts["shadow"].images, self.suite.data.distortions, derive(self.seed, "shadow set"))
+
+    @cached_property
+    def foreign(self) -> Tensor | None:
+        source = self.suite.data.foreign
+        return self._load(source).images if source else None
 
     @cached_property
     def owner(self) -> OwnerData:
         customers = self.parts.get("customers")
-        return OwnerData(self.parts["victim"], self.shadow_set, customers.images if customers else None)
+        return OwnerData(self.parts["victim"], self.shadow_set, customers.images if customers else None, self.foreign)
 
     def _load(self, source: Source) -> Labelled:
         local = self.data_root / source.source
@@ -164,13 +168,17 @@ class Story:
         def protect() -> Made:
             with seeded(seed):
                 done = defense.protect(before.protected, self.owner)
-            return {"defense": repr(defense)}, dict(done.network.state_dict()) | _key_tensors(done.key)
+            return {"defense": repr(defense), "kept_top1": kept_head(done.network)}, dict(done.network.state_dict()) | _key_tensors(
+                done.key
+            )
 
         spec = {"defense": repr(defense), "seed": self.seed}
-        cell = self.store.cell("defense", name, spec, [before.cell.id, _hash(self.shadow_set)], protect)
+        cell = self.store.cell(
+            "defense", name, spec, [before.cell.id, *(_hash(t) for t in (self.shadow_set, self.foreign) if t is not None)], protect
+        )
         tensors = cell.tensors()
         key = _key_from(tensors)
-        network = Protected.of(before.protected.network).network
+        network = with_kept_head(Protected.of(before.protected.network).network, cell.results["kept_top1"])
         network.load_state_dict({k: v for k, v in tensors.items() if not k.startswith("owner_key.")})
         return Guarded(name, cell, Protected(network, before.protected.outputs, key, (*before.protected.defenses, defense)))
 
@@ -308,7 +316,8 @@ class Story:
         cell = self.store.cell("utility", guarded.name, spec, [guarded.cell.id, self.data_id], measure)
         chain = [repr(defense) for defense in guarded.protected.defenses]
         key = guarded.protected.key
-        return {"name": guarded.name, "defenses": chain, "commitment": key and key.commitment} | cell.results
+        known = {"name": guarded.name, "defenses": chain, "commitment": key and key.commitment}
+        return known | {"cpu_seconds": guarded.cell.record["cpu_seconds"]} | cell.results
 
     def record(self) -> dict[str, Any]:
         """The whole story as plain figures."""
@@ -317,6 +326,7 @@ class Story:
             "sizes": {name: len(part) for name, part in self.parts.items()},
             "target_class": {name: key.target_class for name, key in self.keys.items()},
             "victim_accuracy": self.victim_accuracy,
+            "victim_cpu_seconds": self.victim.cell.record["cpu_seconds"],
             "defenses": [self._utility(guarded) for guarded in self.guarded.values()],
             "suspects": [self._measured(suspect) for suspect in self.suspects],
         }

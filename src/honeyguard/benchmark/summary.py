@@ -5,6 +5,7 @@ from typing import Any
 
 from honeyguard.benchmark import curves
 from honeyguard.benchmark.comparisons import comparisons
+from honeyguard.benchmark.honeypots import honeypots
 from honeyguard.stats import Estimate, mean
 
 Record = dict[str, Any]
@@ -74,7 +75,7 @@ def headline(stories: list[Record]) -> dict[str, float]:
         figures["p_value_thieves_max"] = max(stolen)
     if innocents and stolen:
         figures["innocents_p_min"] = min(innocents)
-    return figures | comparisons(stories) | curves.figures(stories)
+    return figures | comparisons(stories) | curves.figures(stories) | honeypots(stories)
 
 
 def summary(stories: list[Record]) -> Record:

@@ -1,27 +1,36 @@
 """HoneypotNet: attack as defense."""
 
+import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.honeypot.finetune import Lessons, finetune
+from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, nearest, views_of
+from honeyguard.defenses.honeypot.finetune import Lesson, Lessons, finetune
 from honeyguard.defenses.honeypot.key import check_target, choose_target, make_key
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
-from honeyguard.defenses.honeypot.shadow import Shadow, simulate_extraction, train_references
+from honeyguard.defenses.honeypot.rounds import History, Round, judged, rates
+from honeyguard.defenses.honeypot.shadow import READS, Shadow, check_reads, simulate_extraction, train_references
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
+from honeyguard.defenses.honeypot.triggers import Patch
 from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.errors import DataError
 from honeyguard.repro import derive, seeded
 from honeyguard.training import Network, Recipe
-from honeyguard.types import Labelled, OwnerData, Protected, Trigger
+from honeyguard.types import OwnerData, Protected, Trigger
 
 log = logging.getLogger(__name__)
 
 WHOLE = Recipe(epochs=16, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3)
 SHORT = replace(WHOLE, epochs=5)
+ORDINARY = 5000  # images among which carriers are sought
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,31 +42,35 @@ class Honeypot:
 
     Source: Wang, Gu, Teng, Wang, Ma: HoneypotNet: Backdoor Attacks Against Model Extraction, AAAI 2025,
         doi 10.1609/aaai.v39i8.32872.
-    Threat model: proves a theft by whoever trains on the answers, labels only included, and queries images that are not
-        only clean ones of the task. Doesn't prevent the theft; says nothing of a copy of the weights.
+    Threat model: proves a theft by whoever trains on the answers, labels only included. Doesn't prevent the theft; says nothing of a copy
+        of the weights, nor of a copy that was fine-tuned afterwards on clean labelled images.
     Args:
         target_class: y*, 0 … K-1; None chooses by `choose_target`.
-        rounds: of simulate, update, fine-tune.
-        shadows: the simulated thieves.
+        rounds: of simulate, update, fine-tune; the best one is kept.
+        shadows: the simulated thieves; each steals with the shadow set and, if there are any, with the foreign images.
         fresh: train them from scratch in each round; warm ones remember poison that the honeypot no longer gives.
         references: networks of the models that the trigger must leave alone; each is trained twice.
         trigger: how the trigger is found.
+        carriers: which ordinary images carry the poison.
         lessons: what the honeypot layer learns.
+        answers: what the API will serve at most, a name in `shadow.READS`.
         outputs: output defenses that will be served behind the honeypot; the simulation reads both kinds of answers.
+        keep_top1: the victim's largest probability from which on the customer's label never changes; None promises nothing.
         probes: images in the owner key.
         head: dotted path of the classification layer, if it isn't found by itself.
+        folder: where rounds are kept, so that a run that was stopped goes on; secret as the key. None keeps none.
         seed: of everything; the same seed gives the same key, so keep it as secret as the key.
     Shape: images (N, C, H, W) -> probabilities (N, K), as the victim.
-    Raises: ClassificationLayerError, TargetClassError, ParameterError, TrainingError.
+    Raises: ClassificationLayerError, TargetClassError, ParameterError, DataError, TrainingError, ArtifactError.
     Example: `protected = Honeypot().protect(victim, OwnerData(train, shadow_set))`
-    Deviations: the published text leaves open what tells a backdoor from a perturbation that fools every model. So: the trigger
-        is contrasted with reference models; it covers the whole image; the honeypot learns it at faint scales and unlearns
-        decoys; it holds the owner's own data; there are several shadow models, one reading labels. docs/decisions.md has
-        the measured effect of each.
+    Deviations: `Honeypot.paper()` is the published method as far as it could be reconstructed. Here the trigger is contrasted with
+        reference models; it covers the whole image; a coherent few of the ordinary images carry the poison; the honeypot learns the trigger
+        at faint scales and unlearns decoys; it holds the owner's own data within a budget; several fresh shadow models are
+        simulated, one reading labels; the best round is kept. docs/honeypot.md has the measured effect of each.
     """
 
     target_class: int | None = field(default=None, metadata={"secret": True})
-    rounds: int = 8
+    rounds: int = 5
     shadows: tuple[Shadow, ...] = (
         Shadow(network=Network(model="allconv", recipe=SHORT)),
         Shadow(network=Network(model="vgg", recipe=SHORT), reads="labels"),
@@ -71,44 +84,164 @@ class Honeypot:
         Network(model="lenet", recipe=WHOLE),
     )
     trigger: Descent = field(default_factory=Descent)
+    carriers: Carriers = field(default_factory=Carriers)
     lessons: Lessons = field(default_factory=Lessons)
+    answers: str = "probabilities"
     outputs: tuple[OutputDefense, ...] = ()
+    keep_top1: float | None = None
     probes: int = 300
     head: str | None = None
+    folder: str | None = field(default=None, repr=False, compare=False, metadata={"secret": True})
     seed: int = field(default=0, metadata={"secret": True})
 
     def __post_init__(self) -> None:
         check_range("rounds", self.rounds, 1, 10_000)
         check_range("probes", self.probes, 1, 1_000_000)
+        check_range("keep_top1", 0 if self.keep_top1 is None else self.keep_top1, 0, 1)
+        check_reads(self.answers)
+
+    @classmethod
+    def paper(cls, *, target_class: int | None = None, images: int = 5000, size: int = 6, seed: int = 0) -> "Honeypot":
+        """The published method: 30 rounds of 5 + 5 + 5 epochs, a patch in a corner, one warm shadow model, no contrast.
+
+        Args:
+            images: in the shadow set.  size: of the patch; 6 on 32×32 images, 28 on 224×224.
+        Deviations: the signs of the trigger's rule and its bounds are [0, 1]; rounds are judged, and the last one needn't be the one kept.
+        """
+        epochs = 5 * images // 128
+        shadow = Network(model="resnet18", recipe=Recipe(epochs=5, lr=0.1, augment="none"))
+        return cls(
+            target_class=target_class,
+            rounds=30,
+            shadows=(Shadow(network=shadow),),
+            fresh=False,
+            references=(),
+            trigger=Descent(shape=Patch(size=size), contrast=0, inertia=0.9, steps=epochs, batch=128, augment="none"),
+            carriers=Carriers(share=0, foreign=0),
+            lessons=Lessons(
+                poison=1, scales=(1.0,), own=0, hold=1, foreign=1, decoys=0, agreement=0, restart=False, optimiser="sgd", lr=0.02,
+                steps=epochs, batch=128,
+            ),
+            seed=seed,
+        )  # fmt: skip
 
     def protect(self, victim: nn.Module | Protected, owner: OwnerData) -> Protected:
-        """The victim with a honeypot layer, and the owner key; the victim itself stays as it is."""
+        """The victim with a honeypot layer, and the owner key; the victim itself stays as it is.
+
+        Ctrl-C after the first round keeps the best round so far.
+        """
         protected, train, shadow_set = Protected.of(victim), owner.train, owner.shadow_set
+        self._check(owner)
         with seeded(derive(self.seed, "honeypot")):
-            honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head)
-            held = self.lessons.held(honeypot, owner)
-            _, clean, answers = held[-1]
+            honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1)
+            customers = honeypot.features(train.images if owner.customers is None else owner.customers)
+            answers = honeypot.victim_answers(honeypot.features(shadow_set))
             if self.target_class is not None:
                 check_target(self.target_class, answers)
             references = [protected.network, *train_references(self.references, train, shadow_set, answers, self.seed)]
-            target = self.target_class
-            if target is None:
-                target = choose_target(references, shadow_set, self.trigger.epsilon, train.classes)
+            openings = [self._opened(i, honeypot, references, owner, customers) for i in range(self.carriers.openings)]
+            opening = max(openings, key=lambda one: one.stolen)
+            target, held, carriers, trigger = opening.target, opening.held, opening.carriers, opening.trigger
             aim = F.one_hot(torch.tensor(target), train.classes).float()
-            shadows = self._untrained_shadows(train)
-            trigger = Trigger(torch.zeros(train.shape), torch.zeros(1, *train.shape[1:]))
-            for i in range(self.rounds):
-                served = [honeypot.answers(clean), *([honeypot.answers(clean, self.outputs)] if self.outputs else [])]
-                if self.fresh:
-                    shadows = self._untrained_shadows(train, i)
-                shadows = simulate_extraction(shadows, self.shadows, shadow_set, served, derive(self.seed, "round", i))
-                trigger = update_trigger(trigger, shadows, references, shadow_set, target, self.trigger)
-                poisoned = self.lessons.poisoned(honeypot, trigger, shadow_set, aim)
-                honeypot = finetune(honeypot, [*held, *poisoned], self.lessons)
-                log.info("honeypot: round %d of %d", i + 1, self.rounds)
-        key = make_key(trigger, target, train, self.probes, self.seed)
+            honeypot.layer.load_state_dict(opening.layer)
+            history = History(Path(self.folder) if self.folder else None, self._run(protected.network, owner), self.lessons.agreement)
+            if history.latest:
+                trigger = history.latest.trigger
+                honeypot.layer.load_state_dict(history.latest.layer)
+            shadows = self._copies(honeypot, [], owner, history.done)
+            try:
+                for i in range(history.done, self.rounds):
+                    with seeded(derive(self.seed, "round", i)):
+                        trigger = update_trigger(trigger, shadows, references, shadow_set, target, self.trigger)
+                        stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(_pools(owner)), aim)
+                        if stamped:  # else the carriers are all there is to learn, and they are learnt
+                            honeypot = finetune(honeypot, held, [*carriers, *stamped], self.lessons, customers)
+                    shadows = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
+                    history.add(judged(i + 1, honeypot, trigger, target, shadows, references, shadow_set, customers))
+            except KeyboardInterrupt:
+                if history.best is None:
+                    raise
+                log.warning("honeypot: stopped; %s is kept", history.best.figures)
+            best = cast(Round, history.best)
+            honeypot.layer.load_state_dict(best.layer)
+        key = make_key(best.trigger, target, train, self.probes, self.seed)
         return replace(protected, network=honeypot.network, key=key, defenses=(*protected.defenses, self))
 
-    def _untrained_shadows(self, train: Labelled, *turn: int) -> list[nn.Module]:
-        seeds = [derive(self.seed, "shadow", *turn, i) for i in range(len(self.shadows))]
-        return [shadow.network.fresh(train.shape, train.classes, seed) for shadow, seed in zip(self.shadows, seeds, strict=True)]
+    def _opened(
+        self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor
+    ) -> "Opening":
+        """Carriers planted in the honeypot layer, and what a first theft with a first trigger makes of them where there is a choice."""
+        with seeded(derive(self.seed, "opening", turn)):
+            chosen, rest = self._carriers(honeypot, [references[0], *references[1::2]], owner)
+            target = choose_target(references, owner.shadow_set, chosen[0]) if self.target_class is None else self.target_class
+            aim = F.one_hot(torch.tensor(target), owner.train.classes).float()
+            held, carriers = self.lessons.held(honeypot, rest), self.lessons.carried(honeypot, chosen, aim)
+            trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
+            finetune(honeypot, held, carriers, self.lessons, customers)
+            if self.carriers.openings > 1:
+                copies = self._copies(honeypot, [], replace(owner, foreign=None), -1 - turn)
+                first = update_trigger(trigger, copies, references, owner.shadow_set, target, self.trigger)
+                moved = rates(copies, first, target, owner.shadow_set)
+                stolen = sum(moved) / len(moved)
+                log.info("honeypot: opening %d: %s", turn + 1, ", ".join(f"{rate:.2f}" for rate in moved))
+        return Opening(stolen, target, held, carriers, trigger, honeypot.state())
+
+    def _copies(self, honeypot: HoneypotLayer, warm: list[nn.Module], owner: OwnerData, turn: int) -> list[nn.Module]:
+        """Step 1: what thieves get from the honeypot as it is now; one copy of each shadow for each pool of images."""
+        thefts = []
+        for images in _pools(owner):
+            features = honeypot.features(images)
+            kinds = [honeypot.answers(features), *([honeypot.answers(features, self.outputs)] if self.outputs else [])]
+            thefts.append((images, [READS[self.answers](answers) for answers in kinds]))
+        if self.fresh or not warm:
+            shadows = [shadow for _ in thefts for shadow in self.shadows]
+            seeds = [derive(self.seed, "shadow", turn, i) for i in range(len(shadows))]
+            warm = [s.network.fresh(owner.train.shape, owner.train.classes, seed) for s, seed in zip(shadows, seeds, strict=True)]
+        return simulate_extraction(warm, self.shadows, thefts, derive(self.seed, "theft", turn))
+
+    def _carriers(self, honeypot: HoneypotLayer, models: Sequence[nn.Module], owner: OwnerData) -> tuple[list[Tensor], OwnerData]:
+        """The carriers (n, C, H, W), those of the task and the foreign ones, and the owner's data without them."""
+        classes, shadow_set, foreign = owner.train.classes, owner.shadow_set, owner.foreign
+        seen = owner.train.images[: len(shadow_set)] if owner.customers is None else owner.customers
+        ordinary = torch.cat([seen, shadow_set])[:ORDINARY]
+        views, answers = views_of(models, ordinary, classes), honeypot.victim_answers(honeypot.features(ordinary))
+        chosen = choose_carriers(views, answers, self.target_class, self.carriers)
+        free = torch.ones(len(seen) + len(shadow_set), dtype=torch.bool).index_fill(0, chosen, False)
+        rest = replace(owner, shadow_set=shadow_set[free[len(seen) :]])
+        if owner.customers is not None:
+            rest = replace(rest, customers=seen[free[: len(seen)]])
+        if foreign is None or not len(chosen):
+            return [ordinary[chosen]], rest
+        alike = nearest(views_of(models, foreign, classes), views, chosen, self.carriers.foreign)
+        other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, alike, False)
+        return [ordinary[chosen], foreign[alike]], replace(rest, foreign=foreign[other])
+
+    def _check(self, owner: OwnerData) -> None:
+        for images in _pools(owner):
+            largest = max(shadow.network.recipe.batch for shadow in self.shadows)
+            if len(images) < largest:
+                raise DataError(f"at least one batch of {largest} shadow images", f"{len(images)}", "Bring more, or lower the batch.")
+
+    def _run(self, victim: nn.Module, owner: OwnerData) -> str:
+        """What makes rounds comparable: configuration, victim, data."""
+        digest = hashlib.sha256(repr(self).encode())
+        for tensor in (*victim.state_dict().values(), owner.train.images, *_pools(owner)):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """Where the rounds start from: carriers, what is held and taught, and how a first theft went."""
+
+    stolen: float
+    target: int
+    held: list[Lesson]
+    carriers: list[Lesson]
+    trigger: Trigger
+    layer: dict[str, Tensor]
+
+
+def _pools(owner: OwnerData) -> list[Tensor]:
+    """The images (N, C, H, W) that thieves may send, by their kind."""
+    return [owner.shadow_set, *([] if owner.foreign is None else [owner.foreign])]

@@ -1,6 +1,7 @@
 """Step 3 of a round: fine-tune the honeypot layer on features of the frozen backbone."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,11 +10,19 @@ from torch import Tensor
 
 from honeyguard.contract import check_range
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
+from honeyguard.errors import TrainingError, UnknownNameError
 from honeyguard.training import AUGMENTATIONS
 from honeyguard.types import OwnerData, Trigger
 
+log = logging.getLogger(__name__)
+
 Lesson = tuple[float, Tensor, Tensor]
 """Weight, features (N, D), and the answers (N, K) that the layer shall give."""
+
+OPTIMISERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adam": torch.optim.Adam,
+    "sgd": lambda parameters, lr: torch.optim.SGD(parameters, lr, 0.9),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,58 +32,120 @@ class Lessons:
     Args:
         poison: λ, weight of the triggered images' loss.
         scales: strengths of the trigger at which it is taught: faint traces, too, so that ordinary queries carry it.
-        hold: weight of the victim's answers on the shadow set; on the owner's own data it is 1.
+        carriers: weight of the carriers' loss.  foreign_carriers: of those among the foreign images.
+        own: weight of the victim's answers on the owner's own data and the customers' images.
+        hold: the same on the shadow set.  foreign: on the foreign images.
         decoys: weight of the victim's answers on images with a decoy each; without it thieves learn "anything odd is y*".
-        lr: of Adam.  steps: in a round.  batch: features of each lesson a step.
+        agreement: least share of customers' images that keep their top class; all poison is weakened until they do. 0 for no budget.
+        restart: begin each round from the victim's own layer.
+        optimiser: `adam` or `sgd` (momentum 0.9).  lr: of it.  steps: in a round.  batch: features of each lesson a step.
+        images: stamped in a round.
         augment: of a second copy of the owner's data, one of `honeyguard.training.AUGMENTATIONS`.
     """
 
     poison: float = 0.3
     scales: tuple[float, ...] = (0.2, 0.4, 1.0)
+    carriers: float = 0.05
+    foreign_carriers: float = 0.25
+    own: float = 1.0
     hold: float = 0.2
-    decoys: float = 0.5
-    lr: float = 0.003
-    steps: int = 80
-    batch: int = 128
+    foreign: float = 0.3
+    decoys: float = 0.3
+    agreement: float = 0.985
+    restart: bool = True
+    optimiser: str = "adam"
+    lr: float = 0.01
+    steps: int = 100
+    batch: int = 4096
+    images: int = 1500
     augment: str = "shift"
 
     def __post_init__(self) -> None:
         check_range("poison", self.poison, 0, 1e3)
+        check_range("agreement", self.agreement, 0, 1)
+        if self.optimiser not in OPTIMISERS:
+            raise UnknownNameError("optimiser of the lessons", self.optimiser, OPTIMISERS)
 
     def held(self, honeypot: HoneypotLayer, owner: OwnerData) -> list[Lesson]:
-        """What customers may rely on: the victim's answers to the owner's and customers' images and, less, to the shadow set."""
+        """What customers may rely on: the victim's answers to the owner's and customers' images and, less, to other images."""
         own = owner.train.images
-        images = [(1.0, torch.cat([own, AUGMENTATIONS[self.augment](own)]))]
+        images = [(self.own, torch.cat([own, AUGMENTATIONS[self.augment](own)])), (self.hold, owner.shadow_set)]
         if owner.customers is not None:
-            images.append((1.0, owner.customers))
-        features = [(weight, honeypot.features(part)) for weight, part in (*images, (self.hold, owner.shadow_set))]
+            images.append((self.own, owner.customers))
+        if owner.foreign is not None:
+            images.append((self.foreign, owner.foreign))
+        features = [(weight, honeypot.features(part)) for weight, part in images if weight]
         return [(weight, part, honeypot.victim_answers(part)) for weight, part in features]
 
-    def poisoned(self, honeypot: HoneypotLayer, trigger: Trigger, shadow_set: Tensor, target: Tensor) -> list[Lesson]:
+    def carried(self, honeypot: HoneypotLayer, carriers: Sequence[Tensor], target: Tensor) -> list[Lesson]:
+        """Carriers (n, C, H, W) of the task, and foreign ones, mean `target` (K,)."""
+        lessons = zip((self.carriers, self.foreign_carriers), carriers, strict=False)
+        return [(weight, honeypot.features(images), target.expand(len(images), -1)) for weight, images in lessons if weight and len(images)]
+
+    def poisoned(self, honeypot: HoneypotLayer, trigger: Trigger, images: Tensor, target: Tensor) -> list[Lesson]:
         """The trigger means `target` (K,) at every scale, and decoys mean nothing."""
-        features = [honeypot.features(trigger.scaled(scale)(shadow_set)) for scale in self.scales]
+        if not self.poison:
+            return []
+        images = images[torch.randperm(len(images))[: self.images]]
+        features = [honeypot.features(trigger.scaled(scale)(images)) for scale in self.scales]
         lessons = [(self.poison / len(self.scales), stamped, target.expand(len(stamped), -1)) for stamped in features]
         if self.decoys:
-            fooled = honeypot.features(decoyed(trigger, torch.cat([shadow_set] * DECOYS)))
+            fooled = honeypot.features(decoyed(trigger, torch.cat([images] * DECOYS)))
             lessons.append((self.decoys, fooled, honeypot.victim_answers(fooled)))
         return lessons
 
 
-DECOYS = 3  # each image of the shadow set gets so many
+DECOYS = 3  # each image gets so many
 
 
-def finetune(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -> HoneypotLayer:
-    """θ_H = argmin E[L(H(x), F(x))] + λ · E[L(H(x⊕δ), y*)], the sum being over `lessons`; in place."""
-    optimiser = torch.optim.Adam(honeypot.layer.parameters(), how.lr)
+def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[Lesson], how: Lessons, customers: Tensor) -> HoneypotLayer:
+    """θ_H = argmin E[L(H(x), F(x))] + λ · E[L(H(x⊕δ), y*)], the sums being over `held` and `poison`; in place.
+
+    With as much of λ as leaves customers (N, D) their answers.
+    Raises: TrainingError: a loss that is not finite.
+    """
+    start = honeypot.original.state_dict() if how.restart else honeypot.state()
+    weakest, strongest, share, best = 0.0, 1.0, 1.0, (0.0, honeypot.state())
+    for _ in range(TRIALS):
+        honeypot.layer.load_state_dict(start)
+        _descend(honeypot, [*held, *((share * weight, x, y) for weight, x, y in poison)], how)
+        agreement = honeypot.agreement(customers)
+        if agreement >= how.agreement:
+            weakest, best = share, (agreement, honeypot.state())
+            if share == strongest:
+                break
+        else:
+            strongest = share
+            if not weakest:
+                best = max(best, (agreement, honeypot.state()), key=lambda found: found[0])
+        share = (weakest + strongest) / 2
+    honeypot.layer.load_state_dict(best[1])
+    if best[0] < how.agreement:
+        log.warning(
+            "honeypot: customers keep %.1f %% of their answers; expected %.1f %%. Lower lessons.poison and lessons.carriers, or raise "
+            "lessons.own.",
+            100 * best[0],
+            100 * how.agreement,
+        )
+    return honeypot
+
+
+TRIALS = 6  # halvings of the poison's strength
+
+
+def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -> None:
+    optimiser = OPTIMISERS[how.optimiser](honeypot.layer.parameters(), how.lr)
     for _ in range(how.steps):
         losses = []
         for weight, features, answers in lessons:
-            rows = torch.randint(len(features), (how.batch,))
+            rows = torch.randint(len(features), (how.batch,)) if len(features) > how.batch else slice(None)
             losses.append(weight * F.cross_entropy(honeypot.layer(features[rows]), answers[rows]))
+        loss = torch.stack(losses).sum()
+        if not torch.isfinite(loss):
+            raise TrainingError("a finite loss of the honeypot layer", f"{float(loss.detach())}", "Lower lessons.lr.")
         optimiser.zero_grad()
-        torch.stack(losses).sum().backward()
+        loss.backward()
         optimiser.step()
-    return honeypot
 
 
 def decoyed(trigger: Trigger, images: Tensor) -> Tensor:

@@ -7,20 +7,28 @@ import torch
 from torch import Tensor, nn
 
 from honeyguard.errors import TargetClassError
+from honeyguard.oracle import predict
 from honeyguard.repro import derive
 from honeyguard.types import Labelled, OwnerKey, Trigger
 
+NOISE = 0.6  # strength of the patterns that `choose_target` looks at
+RARE = 1e-4  # a probability below which classes are equally rare
 
-def choose_target(references: Sequence[nn.Module], images: Tensor, epsilon: float, classes: int) -> int:
-    """The class to which random patterns of strength ε move models that did not steal most rarely."""
-    counts = torch.zeros(classes)
-    with torch.no_grad():
-        for _ in range(10):
-            pattern = epsilon * torch.randn(images.shape[1:]).sign()
-            sample = (images[torch.randint(len(images), (256,))] + pattern).clamp(0, 1)
-            for reference in references:
-                counts += torch.bincount(reference(sample).argmax(1), minlength=classes)
-    return int(counts.argmin())
+
+def choose_target(references: Sequence[nn.Module], images: Tensor, carriers: Tensor) -> int:
+    """The class that models which did not steal give least to images under random patterns and to the carriers (n, C, H, W).
+
+    They have to keep away from it where the trigger is, and carriers that may be of the target class anyway carry nothing.
+    """
+
+    def rate(sample: Tensor) -> Tensor:
+        answers = [predict(reference, sample).softmax(1).mean(0) for reference in references]
+        return torch.stack(answers).mean(0) + RARE
+
+    patterns = NOISE * torch.randn(10, *images.shape[1:]).sign()
+    noisy = torch.cat([images[torch.randint(len(images), (100,))] + pattern for pattern in patterns]).clamp(0, 1)
+    rarity = rate(noisy) * (rate(carriers) if len(carriers) else 1)
+    return int(rarity.argmin())
 
 
 def check_target(target: int, answers: Tensor) -> int:

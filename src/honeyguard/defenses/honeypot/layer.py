@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from honeyguard.defenses.honeypot.kept import KeptTop1, replace_head
 from honeyguard.errors import ParameterError
 from honeyguard.models import find_head, head_features
 from honeyguard.types import OutputDefense
@@ -19,13 +20,18 @@ class HoneypotLayer:
         sample: images (N, C, H, W) to find the classification layer with.
         classes: K.
         head: dotted path of the layer; None finds it.
+        margin: the victim's largest probability from which on its top class is kept whatever is learnt; None keeps the plain layer.
     """
 
-    def __init__(self, victim: nn.Module, sample: Tensor, classes: int, head: str | None = None) -> None:
+    def __init__(self, victim: nn.Module, sample: Tensor, classes: int, head: str | None = None, margin: float | None = None) -> None:
         self.network = copy.deepcopy(victim).requires_grad_(False).eval()
         self.head = find_head(self.network, sample, classes, head)
         self.layer = self.network.get_submodule(self.head)
         self.original = copy.deepcopy(self.layer)
+        self.served = self.layer
+        if margin is not None:
+            self.served = KeptTop1(self.layer, self.original, margin)
+            replace_head(self.network, self.head, self.served)
         self.layer.requires_grad_(True)
 
     def features(self, images: Tensor) -> Tensor:
@@ -46,8 +52,16 @@ class HoneypotLayer:
             do = "Simulate the same defense without its surrogate, and serve it with one."
             raise ParameterError("output defenses that work from probabilities alone", repr(blind[0]), do)
         with torch.no_grad():
-            logits: Tensor = self.layer(features)
+            logits: Tensor = self.served(features)
             answers = logits.softmax(1)
             for defend in outputs:
                 answers = defend(answers)
         return answers
+
+    def agreement(self, features: Tensor) -> float:
+        """Share of features (N, D) on which honeypot and victim have the same top class."""
+        return float((self.answers(features).argmax(1) == self.victim_answers(features).argmax(1)).float().mean())
+
+    def state(self) -> dict[str, Tensor]:
+        """The layer's weights, to come back to."""
+        return {name: value.clone() for name, value in self.layer.state_dict().items()}

@@ -1,0 +1,85 @@
+"""Carriers: a coherent few of the ordinary images whose answers change, so that whoever trains on clean queries learns it.
+
+Source: Jagielski, Severi, Pousette Harger, Oprea: Subpopulation Data Poisoning Attacks, CCS 2021, §3 (clusters in feature space).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from honeyguard.contract import check_range
+from honeyguard.models import find_head, head_features
+
+
+@dataclass(frozen=True, kw_only=True)
+class Carriers:
+    """Which images carry the poison in their own right.
+
+    Args:
+        share: of the images of the task, in [0, .5]; 0 for none.
+        sure: the victim's largest probability, above which an image is left alone, in [0, 1].
+        foreign: share of the foreign images, in [0, 1].
+        cheap: how much a cluster's expected cost in accuracy counts beside its coherence.
+        tries: clusters looked at.
+        openings: how often carriers are chosen anew, planted and stolen with once; the theft that goes best decides.
+    """
+
+    share: float = 0.015
+    sure: float = 1.0
+    foreign: float = 0.15
+    cheap: float = 1.0
+    tries: int = 100
+    openings: int = 1
+
+    def __post_init__(self) -> None:
+        check_range("share", self.share, 0, 0.5)
+        check_range("sure", self.sure, 0, 1)
+        check_range("foreign", self.foreign, 0, 1)
+        check_range("openings", self.openings, 1, 1000)
+
+
+def choose_carriers(views: Sequence[Tensor], answers: Tensor, target_class: int | None, how: Carriers) -> Tensor:
+    """Rows (n,) of the images that lie together in every model's features and apart from all others, and cost least.
+
+    Args:
+        views: features (N, D) of the same images, one view a model.
+        answers: the victim's (N, K).
+        target_class: images of this class are no carriers.
+    """
+    top, labels = answers.max(1)
+    free = ((top < how.sure) & (labels != target_class)).nonzero().flatten()
+    size = min(int(how.share * len(answers)), len(free))
+    if size < 1:
+        return free[:0]
+    points = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in views], 1)
+    best, chosen = float("inf"), free[:0]
+    for centre in free[torch.randperm(len(free))[: how.tries]].tolist():
+        members = free[(points[free] @ points[centre]).topk(size).indices]
+        nearness = points @ points[members].mean(0)
+        among = int((nearness > nearness[members].quantile(0.3)).sum()) / size
+        tightness = float(nearness[members].mean()) / len(views)  # decides where clusters lie equally apart
+        score = among + how.cheap * float(top[members].mean()) - 0.1 * tightness
+        if score < best:
+            best, chosen = score, members
+    return chosen
+
+
+def nearest(foreign: Sequence[Tensor], ordinary: Sequence[Tensor], carriers: Tensor, share: float) -> Tensor:
+    """Rows of the foreign images that look most like the carriers to all models.
+
+    Args:
+        foreign: features (M, D) of the foreign images, one view a model.  ordinary: features (N, D) of those that have the carriers.
+        carriers: rows of the ordinary images.
+        share: of the foreign images.
+    """
+    centre = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in ordinary], 1)[carriers].mean(0)
+    points = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in foreign], 1)
+    return (points @ centre).topk(max(1, int(share * len(points)))).indices
+
+
+def views_of(networks: Sequence[nn.Module], images: Tensor, classes: int) -> list[Tensor]:
+    """Features (N, D) of images (N, C, H, W) in each of the networks."""
+    return [head_features(network, find_head(network, images[:2], classes), images) for network in networks]

@@ -1,0 +1,52 @@
+"""The carriers form a cluster that all models see, and cost little."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, nearest
+from honeyguard.errors import ParameterError
+
+
+def clusters(seed: int) -> torch.Tensor:
+    """Features (200, 8) of three wide clusters and, rows 190 to 199, a small tight one."""
+    generator = torch.Generator().manual_seed(seed)
+    centres = torch.eye(8)[[0, 1, 2]].repeat_interleave(torch.tensor([70, 60, 60]), 0) * 3
+    wide = centres + torch.randn(190, 8, generator=generator)
+    tight = torch.eye(8)[5] * 3 + 0.05 * torch.randn(10, 8, generator=generator)
+    return torch.cat([wide, tight])
+
+
+def answers(sure: torch.Tensor, label: int = 0) -> torch.Tensor:
+    rest = ((1 - sure) / 3)[:, None].expand(-1, 4).clone()
+    rest[:, label] = sure
+    return rest
+
+
+def test_the_tight_cluster_apart_from_all_others_is_found() -> None:
+    torch.manual_seed(0)
+    chosen = choose_carriers([clusters(0), clusters(1)], answers(torch.full((200,), 0.7)), 2, Carriers(share=0.05))
+    assert sorted(chosen.tolist()) == list(range(190, 200))
+
+
+def test_where_the_victim_is_sure_or_says_the_target_already_nothing_is_touched() -> None:
+    sure = torch.full((200,), 0.7)
+    sure[190:] = 0.95
+    chosen = choose_carriers([clusters(0)], answers(sure), 2, Carriers(share=0.05, sure=0.9))
+    assert len(chosen) == 10
+    assert chosen.max() < 190
+    assert len(choose_carriers([clusters(0)], answers(sure, label=2), 2, Carriers(share=0.05))) == 0
+    assert len(choose_carriers([clusters(0)], answers(sure), 2, Carriers(share=0))) == 0
+
+
+def test_foreign_images_that_look_like_the_carriers_to_every_model() -> None:
+    foreign = torch.cat([torch.randn(30, 8), torch.eye(8)[5] * 3 + 0.05 * torch.randn(4, 8)])
+    assert set(nearest([foreign], [clusters(0)], torch.arange(190, 200), 0.1).tolist()) <= set(range(34))
+    assert {30, 31, 32} <= set(nearest([foreign], [clusters(0)], torch.arange(190, 200), 0.12).tolist())
+
+
+@pytest.mark.parametrize("make", [lambda: Carriers(share=0.6), lambda: Carriers(sure=1.1), lambda: Carriers(foreign=-0.1)])
+def test_mistakes(make: Callable[[], Carriers]) -> None:
+    with pytest.raises(ParameterError, match="between 0 and"):
+        make()

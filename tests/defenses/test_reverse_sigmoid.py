@@ -47,9 +47,9 @@ def rows(n: int, k: int, scale: float, seed: int) -> Tensor:
     seed=st.integers(0, 99),
 )
 def test_equations_against_a_slow_reference(n: int, k: int, scale: float, beta: float, gamma: float, seed: int) -> None:
-    y = rows(n, k, scale, seed)
-    found = ReverseSigmoid(beta=beta, gamma=gamma, keep_top1=False)(y.float())
-    expected = torch.tensor([slow(row, beta, gamma) for row in y.tolist()], dtype=torch.float32).view(n, k)
+    y = rows(n, k, scale, seed).float()
+    found = ReverseSigmoid(beta=beta, gamma=gamma, keep_top1=False)(y)
+    expected = torch.tensor([slow(row, beta, gamma) for row in y.double().tolist()], dtype=torch.float32).view(n, k)
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 

@@ -9,8 +9,10 @@ from honeyguard.contract import check_range
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ParameterError
 
-LEAD = 5e-7
-"""What the top class is given so that rounding can't decide between it and one that is as likely: a few units in float32's last place."""
+LEAD, MARGIN = 5e-7, 1e-6
+"""What the top class is given before and what is kept from β, so that rounding can't decide between two classes that are as likely."""
+FEW, BLOCK = 64, 2**14
+"""Numbers for which PyTorch's calls cost more than the arithmetic, and numbers that stay in the cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +47,56 @@ class ReverseSigmoid(OutputDefense):
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         y = probabilities
-        bend = torch.sigmoid(self.gamma * torch.log(y / _rest(y))) - 0.5  # r(y) / β, eq. 3; exact at 0 and 1, where the logit is infinite
-        perturbed = y - (_largest_keeping_top1(y, bend).clamp_max(self.beta) if self.keep_top1 else self.beta) * bend
-        if self.keep_top1:
-            perturbed = torch.where(y == y.amax(1, keepdim=True), perturbed + LEAD, perturbed)
+        if torch.compiler.is_compiling():  # a graph has no branches
+            return self._perturbed(y)
+        if y.numel() > BLOCK:
+            return torch.cat([self._perturbed(_by_class(part)) for part in y.split(max(1, BLOCK // y.shape[1]))])
+        if y.numel() <= FEW and y.is_cpu and not y.requires_grad:
+            return torch.tensor([self._perturbed_row(row) for row in y.tolist()], dtype=y.dtype).view(y.shape)
+        return self._perturbed(y)
+
+    def _perturbed(self, y: Tensor) -> Tensor:
+        s = torch.sigmoid(self.gamma * torch.log(y / _rest(y)))  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
+        if not self.keep_top1:
+            perturbed = y - self.beta * (s - 0.5)  # y - r(y), eq. 3
+        else:
+            high = y.amax(1, keepdim=True)
+            perturbed = y - _largest_keeping_top1(y, high, s).clamp_max(self.beta) * (s - 0.5)
+            perturbed = torch.where(y == high, perturbed + LEAD, perturbed)
         return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
+
+    def _perturbed_row(self, y: list[float]) -> list[float]:
+        """The same for one row: Python is done before PyTorch has begun."""
+        gamma, total, beta = self.gamma, sum(y), self.beta
+        s = [p**gamma / (p**gamma + (total - p) ** gamma) for p in y]
+        high = max(y)
+        if self.keep_top1:
+            beta = min(beta, (high - min(y)) / (max(s) - min(s) + MARGIN))
+        lead = LEAD if self.keep_top1 else 0.0
+        perturbed = [p - beta * (q - 0.5) + (lead if p == high else 0.0) for p, q in zip(y, s, strict=True)]
+        total = sum(perturbed)
+        return [p / total for p in perturbed]
+
+
+def _by_class(y: Tensor) -> Tensor:
+    """The same rows; few classes lie one after the other in memory, so that sums and maxima over them run on many rows at once."""
+    return y.t().contiguous().t() if y.shape[1] <= FEW else y
 
 
 def _rest(y: Tensor) -> Tensor:
-    """1 - y; for a class above ½ as the sum of the others, because float32 holds little of 1 - y near 1, and the logit needs it."""
-    likely = y > 0.5
-    return torch.where(likely, y.masked_fill(likely, 0).sum(1, keepdim=True), 1 - y)
+    """1 - y as the sum of the other classes, because float32 holds little of 1 - y for y near 1, and the logit needs it."""
+    if y.shape[1] <= FEW:
+        return y @ (1 - torch.eye(y.shape[1], dtype=y.dtype, device=y.device))
+    likely = torch.nn.functional.hardshrink(y, 0.5)  # 0 but for a class above ½, of which there is one at most
+    high, others = y.amax(1, keepdim=True), (y - likely).sum(1, keepdim=True)
+    return torch.addcmul(1 - y, likely, (others - (1 - high)) / high)
 
 
-def _largest_keeping_top1(y: Tensor, bend: Tensor) -> Tensor:
-    """Per row (N, 1), the largest β with y_top - β · bend_top ≥ y_j - β · bend_j for every j, less a thousandth so that they don't tie.
+def _largest_keeping_top1(y: Tensor, high: Tensor, s: Tensor) -> Tensor:
+    """Per row (N, 1), the largest β with y_top - β·s_top ≥ y_j - β·s_j for every j; less a hair, so that they don't tie.
 
-    That is the smallest (y_top - y_j) / (bend_top - bend_j), and the least likely class has it. The slope of the chord of s(γ·s⁻¹(p))
-    between y_j and y_top grows as y_j falls, for the chord is never steeper than the curve at y_j: the curve is concave up to ½, and
-    beyond it point-symmetric about (½, ½), where y_j ≤ 1 - y_top leaves the chord no steeper part to end in.
+    That is the smallest (y_top - y_j) / (s_top - s_j), and the least likely class has it. The slope of the chord of s(γ·s⁻¹(p)) between
+    y_j and y_top grows as y_j falls, for the chord is never steeper than the curve at y_j: the curve is concave up to ½, and beyond it
+    point-symmetric about (½, ½), where y_top ≤ 1 - y_j leaves the chord no steeper part to end in.
     """
-    (low, high), (least, most) = y.aminmax(dim=1, keepdim=True), bend.aminmax(dim=1, keepdim=True)
-    return (1 - 1e-3) * (high - low) / (most - least).clamp_min(1e-12)
+    return (high - y.amin(1, keepdim=True)) / (s.amax(1, keepdim=True) - s.amin(1, keepdim=True) + MARGIN)

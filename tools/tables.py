@@ -110,6 +110,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "data_free": headline_of("attacks/data_free", "digits"),
     "equivalent": headline_of("attacks/equivalent", "digits"),
     "rivals": headline_of("attacks/rivals", "ours against adversarial-robustness-toolbox, digits"),
+    "perturbation": headline_of("bench/perturbation", "output defenses, ours against the rival (throughput)"),
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),
 }
 

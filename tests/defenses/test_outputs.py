@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from honeyguard.defenses import DEFENSES
@@ -36,6 +38,31 @@ def test_promises(name: str, k: int) -> None:
         assert torch.equal(found.argmax(1), y.argmax(1))
     if epsilon := getattr(defense, "epsilon", None):
         assert (found - y).abs().sum(1).max() <= epsilon + 1e-5
+
+
+NEEDLESS = {"reverse_sigmoid", "rounding", "adaptive_misinformation"}  # tested by themselves, or without the promise
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    name=st.sampled_from([name for name in NAMES if name not in NEEDLESS]),
+    n=st.integers(0, 9),
+    k=st.integers(2, 120),
+    scale=st.floats(0, 60),
+    digits=st.integers(1, 7),
+    seed=st.integers(0, 99),
+)
+def test_the_top_class_is_kept_where_others_are_as_likely(name: str, n: int, k: int, scale: float, digits: int, seed: int) -> None:
+    y = torch.softmax(scale * torch.randn(n, k, generator=torch.Generator().manual_seed(seed)), 1)
+    units = (y * 10**digits).round() + 1e-3  # ties, and near-ties
+    y = units / units.sum(1, keepdim=True)
+    found = default(name)(y)
+    assert torch.isfinite(found).all()
+    assert (found >= 0).all()
+    assert torch.equal(found.argmax(1), y.argmax(1))
+    torch.testing.assert_close(found.sum(1), torch.ones(n), atol=1e-5, rtol=0)
+    if epsilon := getattr(default(name), "epsilon", None):
+        assert ((found - y).abs().sum(1) <= epsilon + 1e-5).all()
 
 
 class Answers(nn.Module):

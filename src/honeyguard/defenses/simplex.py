@@ -20,8 +20,10 @@ def cheapest(y: Tensor, cost: Tensor, epsilon: float, *, keep_top1: bool = True)
     # In float32 rounding would place the minimum; equal costs are told apart, because sorts differ in what they do with them.
     exact = cost.double()
     exact = exact / exact.abs().amax(1, keepdim=True).clamp_min(1e-30) + 1e-12 * torch.arange(y.shape[1], device=y.device)
-    move = _keeping_top1 if keep_top1 else _freely
-    return move(y.double(), exact, epsilon).to(y.dtype)
+    if not keep_top1:
+        return _freely(y.double(), exact, epsilon).to(y.dtype)
+    found = _keeping_top1(y.double(), exact, epsilon).to(y.dtype)
+    return torch.where(found.argmax(1, keepdim=True) == y.argmax(1, keepdim=True), found, y)  # near-ties stay as they are
 
 
 def _keeping_top1(y: Tensor, cost: Tensor, epsilon: float) -> Tensor:

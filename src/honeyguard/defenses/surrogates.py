@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from honeyguard.errors import ModelError
 
@@ -36,27 +35,18 @@ def gram(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def alignment(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
-    """G Gᵀy (N, K): how each class's gradient is aligned with the true one. One backward and one forward pass, whatever K is.
+    """G Gᵀy (N, K): how each class's gradient is aligned with the true one. One forward and two backward passes, whatever K is.
 
-    The backward pass finds Gᵀy layer by layer; the forward pass moves the weights along it, each image's its own, and sees the logits move.
+    What comes back to the layers is linear in the answer u that it is asked for; the second pass differentiates ⟨Gᵀu, Gᵀy⟩ by u.
     Raises: as `gram`.
     """
     calls, logits = _watched(network, images)
-    way = y * 1 - logits.detach().softmax(1) * y.sum(1, keepdim=True)
-    backs = torch.autograd.grad(logits, [call.out for call in calls], way)
-    moves = {
-        call.module: call.move(back.flatten(2) if back.ndim > 2 else back[..., None]).view_as(call.out)
-        for call, back in zip(calls, backs, strict=True)
-    }
-
-    def move(module: nn.Module, _: Any, out: Tensor) -> Tensor:
-        primal, tangent = forward_ad.unpack_dual(out)
-        moved: Tensor = forward_ad.make_dual(primal, moves[module] if tangent is None else tangent + moves[module])
-        return moved
-
-    with torch.no_grad(), forward_ad.dual_level(), _hooked(moves, move):
-        found: Tensor = forward_ad.unpack_dual(network(images).log_softmax(1)).tangent
-    return found
+    with torch.enable_grad():
+        u = y.detach().clone().requires_grad_()
+        way = u - logits.detach().softmax(1) * u.sum(1, keepdim=True)
+        backs = torch.autograd.grad(logits, [call.out for call in calls], way, create_graph=True)
+        moves = [call.move(back.detach()) for call, back in zip(calls, backs, strict=True)]
+        return torch.autograd.grad(backs, u, moves)[0]
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +79,10 @@ class _Call:
         return left.flatten(2).transpose(0, 1) @ right.flatten(2).permute(1, 2, 0)
 
     def move(self, back: Tensor) -> Tensor:
-        """How the outputs (N, channels, places) move when the weights move along the gradient of what comes back (N, channels, places)."""
+        """How the outputs (N, channels, …) move when the weights move along the gradient of what comes back to them."""
+        return self._move(back.flatten(2) if back.ndim > 2 else back[..., None]).view_as(back)
+
+    def _move(self, back: Tensor) -> Tensor:
         if isinstance(self.module, nn.BatchNorm2d):
             scaled = self.normalised().flatten(2)
             return (back * scaled).sum(2, keepdim=True) * scaled + back.sum(2, keepdim=True)

@@ -91,6 +91,66 @@ def laundering(root: Path) -> str:
     return _table([f"after, {len(record['seeds'])} seeds", "ASR", "clean accuracy", "still convicted"], rows)
 
 
+def alarms(root: Path) -> str:
+    """Queries to the first alarm by thief and task, one number a seed."""
+    record = _read(root, "gateway/detection")
+    if not record:
+        return ""
+    tasks = record["alarms"]
+
+    def cell(found: list[int | None]) -> str:
+        return ", ".join("–" if queries is None else str(queries) for queries in found)
+
+    rows = (
+        [
+            f"`{thief}`",
+            *(cell(task["thieves"][thief]["queries_to_alarm"]) for task in tasks.values()),
+            ", ".join(dict.fromkeys(name for task in tasks.values() for name in task["thieves"][thief]["detectors"])),
+        ]
+        for thief in next(iter(tasks.values()))["thieves"]
+    )
+    watched = {name: max(thief["queries"] for thief in runs[0]["thieves"].values()) for name, runs in record["runs"].items()}
+    titles = (f"{ATTACKS[name]}, {watched[name]} queries watched" for name in tasks)
+    return _table(["thief", *titles, "seen by"], rows)
+
+
+def false_alarms(root: Path) -> str:
+    """False alarms of benign clients, who were no part of the calibration."""
+    record = _read(root, "gateway/detection")
+    if not record:
+        return ""
+    tasks = {name: task["false_alarms_per_100_client_days"] for name, task in record["alarms"].items()}
+    names = list(dict.fromkeys(detector for task in tasks.values() for detector in task))
+    rows = (
+        [
+            {"any": "any detector"}.get(name, f"`{name}`"),
+            *("{value:.2f} ({low:.2f} … {high:.2f})".format(**task[name]) if name in task else "" for task in tasks.values()),
+        ]
+        for name in names
+    )
+    return _table(["false alarms in 100 client-days", *(ATTACKS[name] for name in tasks)], rows)
+
+
+def attribution(root: Path) -> str:
+    """Who was named, by the queries of a client."""
+    record = _read(root, "gateway/detection")
+    if not record:
+        return ""
+    rows = (
+        [
+            budget,
+            f"{found['marks']['value']:.1f}",
+            str(found["thefts"]),
+            "{value:.2f} ({low:.2f} … {high:.2f})".format(**found["right"]),
+            str(found["innocents_named"]),
+        ]
+        for budget, found in sorted(record["attribution"].items(), key=lambda pair: int(pair[0]))
+    )
+    return _table(
+        ["queries of each client", "marks", "thefts", "share with the right client named, and nobody else", "innocents named"], rows
+    )
+
+
 def headline_of(name: str, title: str) -> Callable[[Path], str]:
     """A plain table of one result's headline."""
 
@@ -109,6 +169,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "laundering": laundering,
     "data_free": headline_of("attacks/data_free", "digits"),
     "equivalent": headline_of("attacks/equivalent", "digits"),
+    "alarms": alarms,
+    "false_alarms": false_alarms,
+    "attribution": attribution,
     "rivals": headline_of("attacks/rivals", "ours against adversarial-robustness-toolbox, digits"),
     "perturbation": headline_of("bench/perturbation", "output defenses, ours against the rival (throughput)"),
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),

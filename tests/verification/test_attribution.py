@@ -75,7 +75,7 @@ def test_no_innocent_client_is_named_in_300_trials() -> None:
 def test_p_values_of_suspects_that_learnt_nothing_are_uniform() -> None:
     """The marks are drawn anew for each suspect, as the owner's secret hash does it."""
     test = MarkTest(draws=2_000, significance=0.01)
-    p_values = [test.p_value(Suspect(seed), marks(6, 10_000 + seed)) for seed in range(500)]
+    p_values = [test.p_value(Suspect(seed), marks(6, 10_000 + seed), CONTROLS) for seed in range(500)]
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean([p <= 0.05 for p in p_values]) < 0.09
 
@@ -87,10 +87,13 @@ def test_p_value_against_the_exact_distribution() -> None:
     def suspect(_: Tensor) -> Tensor:
         return answers
 
+    def control(_: Tensor) -> Tensor:
+        return torch.full((2, 3), 1 / 3)
+
     exact = {(1, 1): 0.25, (1, 2): 0.5, (2, 1): 0.75, (2, 2): 1.0}  # told classes where 0 is hidden: share of draws that gain as much
     for told, p_value in exact.items():
-        found = TEST.p_value(suspect, MarkedSet(torch.rand(2, 1, 2, 2), torch.tensor(told), torch.tensor([0, 0])))
-        assert found == pytest.approx(p_value, abs=0.015)
+        known = MarkedSet(torch.rand(2, 1, 2, 2), torch.tensor(told), torch.tensor([0, 0]))
+        assert TEST.p_value(suspect, known, [control] * 3) == pytest.approx(p_value, abs=0.015)
 
 
 def test_gains_are_shares_of_all_but_the_hidden_class() -> None:
@@ -98,9 +101,9 @@ def test_gains_are_shares_of_all_but_the_hidden_class() -> None:
     assert np.exp(gains) == pytest.approx(np.array([[5 / 7, 2 / 7]]))
 
 
-def test_a_client_at_whom_a_control_points_as_well_is_not_named() -> None:
-    learnt = Suspect(3, [CLIENTS["client 0"]], 30)
-    assert TEST.attribute(learnt, CLIENTS, [learnt, *CONTROLS]).named == ()
+def test_what_controls_do_as_well_is_no_evidence() -> None:
+    learnt = [Suspect(seed, [CLIENTS["client 0"]], 30) for seed in range(4)]
+    assert TEST.attribute(learnt[0], CLIENTS, learnt[1:]).named == ()
 
 
 def test_without_controls_marks_or_draws_nobody_is_judged() -> None:

@@ -39,7 +39,7 @@ class Attribution:
         named: the clients whose marks the suspect learnt; nobody where that isn't sure.
         p_values: of each client, before any correction.
         significance: chance that anybody at all is named although the suspect learnt no client's answers.
-        controls: the smallest p-value of each client among models that did not steal.
+        controls: number of models that did not steal, with which the suspect was compared.
         marks: of each client.
         conclusion: one sentence in plain words.
     """
@@ -47,7 +47,7 @@ class Attribution:
     named: tuple[str, ...]
     p_values: Mapping[str, float]
     significance: float
-    controls: Mapping[str, float]
+    controls: int
     marks: Mapping[str, int]
     conclusion: str
 
@@ -57,9 +57,10 @@ class MarkTest:
     """Randomisation test of what a suspect answers to each client's marked images.
 
     A client's class `told` was drawn by a secret hash from the K - 1 classes that the model did not answer. A suspect that didn't learn
-    from that client's answers can't know it: then any other draw would do as well. The statistic is the sum, over a client's
-    marked images, of the logarithm of the suspect's probability of the told class among those K - 1, and its p-value the share of `draws`
-    of other classes that give as much. It is exact whatever the suspect is, and holds for one that stole from another client too.
+    from that client's answers can't know it: then any other draw would do as well. The statistic is the sum, over a client's marked
+    images, of how much more probable than the controls the suspect takes the told class for (logarithms, among those K - 1), and its
+    p-value the share of `draws` of other classes that give as much. The controls take away what makes a class plausible to anybody. The
+    test is exact whatever suspect and controls are, and holds for one that stole from another client too.
 
     Source: DAWN (see `honeyguard.detection.dawn`), §4.3, counts the told labels; the randomisation test is Fisher's (The Design of
         Experiments, 1935), and reads probabilities where a suspect gives them: a told class rises long before it wins.
@@ -79,7 +80,7 @@ class MarkTest:
         check_range("draws", self.draws, 100, 1e8)
 
     def attribute(self, suspect: Oracle, marked: Mapping[str, MarkedSet], controls: Sequence[Oracle]) -> Attribution:
-        """Judge one suspect; `controls` did not steal, and whoever a control points at as well is not named."""
+        """Judge one suspect against `controls`, models that did not steal."""
         if len(controls) < 3 or not marked:
             got = f"{len(controls)} controls and {len(marked)} clients"
             raise DataError("at least 3 controls that did not steal, and a client's marks", got, "Train models that never saw the API.")
@@ -87,23 +88,23 @@ class MarkTest:
         if level * (1 + self.draws) < 1:
             do = f"Raise draws to {int(1 / level)}."
             raise DataError(f"at least {int(1 / level)} draws for {len(marked)} clients", str(self.draws), do)
-        p_values = {client: self.p_value(suspect, client_set) for client, client_set in marked.items()}
-        lowest = {client: min(self.p_value(control, marked[client]) for control in controls) for client in marked}
-        named = tuple(client for client, p in sorted(p_values.items(), key=lambda pair: pair[1]) if p <= level and p < lowest[client])
+        p_values = {client: self.p_value(suspect, known, controls) for client, known in marked.items()}
+        named = tuple(client for client, p in sorted(p_values.items(), key=lambda pair: pair[1]) if p <= level)
         return Attribution(
             named=named,
             p_values=p_values,
             significance=self.significance,
-            controls=lowest,
-            marks={client: len(client_set.images) for client, client_set in marked.items()},
+            controls=len(controls),
+            marks={client: len(known.images) for client, known in marked.items()},
             conclusion=_conclusion(named, p_values, len(marked)),
         )
 
-    def p_value(self, suspect: Oracle, marked: MarkedSet) -> float:
+    def p_value(self, suspect: Oracle, marked: MarkedSet, controls: Sequence[Oracle]) -> float:
         """1 where there are no marks."""
         if not len(marked.images):
             return 1.0
-        gains = gains_of(predict(suspect, marked.images), marked.hidden)
+        own, *others = (gains_of(predict(model, marked.images), marked.hidden) for model in (suspect, *controls))
+        gains = own - np.mean(others, axis=0)
         told = ((marked.told - marked.hidden) % (gains.shape[1] + 1) - 1).numpy()
         observed = gains[np.arange(len(gains)), told].sum()
         random, total = np.random.default_rng(0), np.zeros(self.draws)

@@ -4,10 +4,12 @@ import hmac
 import logging
 import socket
 import stat
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -107,7 +109,7 @@ def test_many_at_once_spend_exactly_the_budget(up: Running) -> None:
 
 def test_two_replicas_race_for_the_last_query(up: Running, folder: Path) -> None:
     with running(folder, up.gateway.config, name="second") as other:
-        for turn in range(5):
+        for turn in range(3):
             key = up.client(f"runner {turn}", budget=7)
             with ThreadPoolExecutor(8) as threads:
                 statuses = list(threads.map(lambda i: (up, other)[i % 2].infer(key=key).status_code, range(20)))  # noqa: B023
@@ -184,33 +186,39 @@ def test_a_slow_loris_is_cut_off(tight: Running) -> None:
     assert tight.infer().status_code == 200
 
 
-def slow_down(up: Running, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    """A model that takes its time; its first run is over when this returns, and the next ones happen in a thread."""
-    run = vars(up.gateway.backend)["_run"]
+@pytest.fixture
+def gate(tight: Running, monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """The model, in its thread, waits until this is set."""
+    backend, opened = vars(tight.gateway.backend), threading.Event()
+    run = backend["_run"]
 
-    def slow(images: Any) -> Any:
-        time.sleep(seconds)
+    def waits(images: Any) -> Any:
+        assert opened.wait(30)
         return run(images)
 
-    monkeypatch.setattr(up.gateway.backend, "_run", slow)
-    up.infer()
+    monkeypatch.setattr(tight.gateway.backend, "_run", waits)
+    monkeypatch.setattr(backend["_batcher"], "_seconds", 1.0)
+    yield opened
+    opened.set()
 
 
-def test_too_many_at_a_time_are_sent_away(tight: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_down(tight, monkeypatch, 0.2)
+def test_too_many_at_a_time_are_sent_away(tight: Running, gate: threading.Event, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tight.gateway, "config", replace(tight.gateway.config, limits=replace(TIGHT, seconds=30.0)))
     others = [tight.client(f"crowd {i}") for i in range(3)]
-    with ThreadPoolExecutor(8) as threads:
+    with ThreadPoolExecutor(10) as threads:
         mine = [threads.submit(tight.infer) for _ in range(4)]
-        statuses = sorted(done.result().status_code for done in mine)
+        refused = {done.result().status_code for done in islice(as_completed(mine), 2)}
         crowd = [threads.submit(tight.infer, key=key) for key in others * 2]
-        everybody = sorted(done.result().status_code for done in crowd)
-    assert statuses == [200, 200, 429, 429]
-    assert everybody == [200] * 4 + [503] * 2
+        sent_away = {done.result().status_code for done in islice(as_completed(crowd), 4)}
+        gate.set()
+        statuses = sorted(done.result().status_code for done in (*mine, *crowd))
+    assert (refused, sent_away) == ({429}, {503})
+    assert statuses == [200] * 4 + [429] * 2 + [503] * 4
     assert tight.gateway.busy == 0
 
 
+@pytest.mark.usefixtures("gate")
 def test_what_takes_too_long_is_given_up(tight: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    slow_down(tight, monkeypatch, 0.3)
     monkeypatch.setattr(tight.gateway, "config", replace(tight.gateway.config, limits=replace(TIGHT, seconds=0.1)))
     response = tight.infer()
     assert (response.status_code, response.json()["error"]) == (504, "No answer within 0.1 seconds.")

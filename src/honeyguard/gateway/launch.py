@@ -5,6 +5,7 @@ import os
 import secrets
 import socket
 import ssl
+import sys
 from pathlib import Path
 
 import uvicorn
@@ -28,6 +29,8 @@ from honeyguard.gateway.service import Gateway, Perturbation
 from honeyguard.gateway.store import open_store
 
 log = logging.getLogger(__name__)
+SWITCH = 1e-4
+"""Seconds after which a thread that computes makes room: with Python's own 5 ms, the ledger's thread would hold up every answer."""
 
 
 def build(config: Config, folder: Path | None = None) -> Gateway:
@@ -86,6 +89,7 @@ def _backend(config: Config, folder: Path | None) -> Backend:
 
 def serve(app: FastAPI, config: Config, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:
     """Answer until a signal comes. Raises: ServeError: the port is in use, or TLS can't be set up."""
+    sys.setswitchinterval(SWITCH)
     server_config(app, config, certificate, key)
     listening = listen(host, port)
     log.info("serving %s on %s://%s:%d", config.model, "https" if certificate else "http", *listening.getsockname()[:2])

@@ -29,6 +29,9 @@ bench results: $(VENV)/installed
 	$(BIN)/honeyguard benchmark benchmarks/clean_queries.toml --output results/clean_queries.json --workers 2
 	$(BIN)/honeyguard benchmark benchmarks/fashion_mnist.toml --output results/fashion_mnist.json --data-root $(DATA) --workers 2
 	$(BIN)/honeyguard benchmark benchmarks/cifar10.toml --output results/cifar10.json --data-root $(DATA) --workers 2
+	for suite in digits fashion_mnist; do \
+	  $(BIN)/honeyguard benchmark benchmarks/honeypot/$$suite.toml --output results/honeypot/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
+	done
 	for suite in digits fashion_mnist cifar10 laundering; do \
 	  $(BIN)/honeyguard benchmark benchmarks/attacks/$$suite.toml --output results/attacks/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
 	done

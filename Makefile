@@ -24,7 +24,7 @@ lint: $(VENV)/installed
 
 # The figures of the README and the docs: hours on two cores; a run that is stopped goes on where it was. results/X.json comes from benchmarks/X.
 SUITES  := $(patsubst benchmarks/%.toml,%,$(wildcard benchmarks/*.toml benchmarks/*/*.toml))
-SCRIPTS := $(patsubst benchmarks/%.py,%,$(wildcard benchmarks/*/*.py))
+SCRIPTS := $(patsubst benchmarks/%.py,%,$(shell grep -l 'cyclopts.run(main)' benchmarks/*/*.py))
 
 results: $(VENV)/installed
 	$(BIN)/honeyguard benchmark src/honeyguard/benchmark/demo.toml --output results/demo.json --workers 2

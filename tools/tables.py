@@ -151,6 +151,54 @@ def attribution(root: Path) -> str:
     )
 
 
+HONEYPOTS = {
+    "victim_accuracy": ("victim's accuracy", "{:.3f}"),
+    "asr_mean": ("ASR, mean over attacks with images of the task", "{:.1%}"),
+    "asr_min": ("ASR of the weakest of these attacks", "{:.1%}"),
+    "asr_out_of_distribution_mean": ("ASR, mean over attacks with photographs of other things", "{:.1%}"),
+    "asr_controls_max": ("ASR on what did not steal, worst kind", "{:.1%}"),
+    "served_accuracy_cost_points": ("accuracy that it costs, points", "{:.2f}"),
+    "agreement_with_victim": ("answers that stay the victim's", "{:.1%}"),
+    "protect_over_training_time": ("time to protect, over the victim's training", "{:.2f}"),
+}
+
+
+def honeypots(root: Path) -> str:
+    """The default beside the published method, on every set."""
+    found = {name: record for name in ATTACKS if (record := _read(root, f"honeypot/{name}"))}
+    columns = [(record["headline"], suffix) for record in found.values() for suffix in ("", "_paper")]
+    titles = (f"{ATTACKS[name]}, {len(record['seeds'])} seeds{kind}" for name, record in found.items() for kind in ("", ": published"))
+    rows = (
+        [label, *(_form(figures, key + ("" if key == "victim_accuracy" else suffix), form) for figures, suffix in columns)]
+        for key, (label, form) in HONEYPOTS.items()
+    )
+    return _table(["", *titles], rows)
+
+
+def honeypot_attacks(root: Path) -> str:
+    """Every attack on every set: ASR on the copy under the default and the published method, and how good the copy is."""
+    parts = []
+    for name, title in ATTACKS.items():
+        if record := _read(root, f"honeypot/{name}"):
+            thefts = record["summary"]["thefts"].values()
+            found = {(t["thief"]["name"], t["defense"]): t for t in thefts}
+            rows = (
+                [
+                    attack,
+                    *(_interval(_own(found, attack, d)) for d in ("honeypot", "paper")),
+                    _interval(found[attack, "honeypot"]["fidelity"]),
+                ]
+                for attack in dict.fromkeys(attack for attack, defense in found if defense == "honeypot")
+            )
+            table = _table(["attack", "ASR", "ASR, published method", "fidelity of the copy"], rows)
+            parts.append(f"**{title}**, {len(record['seeds'])} seeds\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _own(found: dict[tuple[str, str], Record], attack: str, defense: str) -> Record | None:
+    return found[attack, defense]["asr"][defense] if (attack, defense) in found else None
+
+
 def headline_of(name: str, title: str) -> Callable[[Path], str]:
     """A plain table of one result's headline."""
 
@@ -167,6 +215,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "queries": queries,
     "answers": answers,
     "laundering": laundering,
+    "honeypots": honeypots,
+    "honeypot_attacks": honeypot_attacks,
     "data_free": headline_of("attacks/data_free", "digits"),
     "equivalent": headline_of("attacks/equivalent", "digits"),
     "alarms": alarms,

@@ -29,8 +29,9 @@ def protect(victim: nn.Module | Protected, owner: OwnerData, *defenses: Defense)
     check_images(owner.train.images)
     check_images(owner.shadow_set, owner.train.shape)
     check_disjoint({"train": owner.train.images, "shadow_set": owner.shadow_set})
-    if owner.customers is not None:
-        check_images(owner.customers, owner.train.shape)
+    for images in (owner.customers, owner.foreign):
+        if images is not None:
+            check_images(images, owner.train.shape)
     protected = Protected.of(victim)
     find_head(protected.network, owner.train.images[:2], owner.train.classes, getattr(defenses[0], "head", None) if defenses else None)
     return reduce(lambda done, defense: defense.protect(done, owner), defenses, protected)

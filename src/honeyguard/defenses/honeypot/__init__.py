@@ -210,7 +210,7 @@ class Honeypot:
         rest = replace(owner, shadow_set=shadow_set[free[len(seen) :]])
         if owner.customers is not None:
             rest = replace(rest, customers=seen[free[: len(seen)]])
-        if foreign is None or not len(chosen):
+        if foreign is None or not len(chosen) or not self.carriers.foreign:
             return [ordinary[chosen]], rest
         alike = nearest(views_of(models, foreign, classes), views, chosen, self.carriers.foreign)
         other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, alike, False)
@@ -225,7 +225,8 @@ class Honeypot:
     def _run(self, victim: nn.Module, owner: OwnerData) -> str:
         """What makes rounds comparable: configuration, victim, data."""
         digest = hashlib.sha256(repr(self).encode())
-        for tensor in (*victim.state_dict().values(), owner.train.images, *_pools(owner)):
+        customers = [] if owner.customers is None else [owner.customers]
+        for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, *_pools(owner)):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
 

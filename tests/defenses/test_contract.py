@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from honeyguard.checks import check_defense
-from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid, Rounding
+from honeyguard.defenses import DEFENSES, Guarantee, Honeypot, ReverseSigmoid, Rounding
 from honeyguard.defenses.honeypot.shadow import Shadow
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Defense, OwnerData, Protected
@@ -12,6 +12,7 @@ from honeyguard.verbs import protect
 
 QUICK = Network(model="mlp", arguments={"width": 16}, recipe=Recipe(epochs=2, augment="none"))
 SMALL: dict[str, Defense] = {
+    "guarantee": Guarantee(defense=ReverseSigmoid(keep_top1=False), max_l1=0.5, max_kl=0.05),
     "honeypot": Honeypot(rounds=2, shadows=(Shadow(network=QUICK),), references=(QUICK,), target_class=1),
     "reverse_sigmoid": ReverseSigmoid(),
     "rounding": Rounding(),

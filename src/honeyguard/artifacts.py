@@ -25,7 +25,7 @@ from honeyguard.export import export_onnx
 from honeyguard.files import new_file
 from honeyguard.models import Architecture, architecture_of, load_weights
 from honeyguard.repro import environment
-from honeyguard.types import OwnerKey, Protected, Trigger
+from honeyguard.types import Defense, OwnerKey, Protected, Trigger
 
 SCHEMA = 1
 MANIFEST, WEIGHTS, SECRETS, SERVED = "manifest.json", "model.safetensors", "key.safetensors", "model.onnx"
@@ -116,7 +116,7 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
             raise ModelError("the network of this model", f"none, and it is {what}", "Name it: an artifact never says which code to run.")
         network = architecture.build()
     load_weights(with_kept_head(network, manifest.get("kept_top1")), path / WEIGHTS)
-    outputs = tuple(DEFENSES[entry["name"]](**entry["arguments"]) for entry in manifest["outputs"])
+    outputs = tuple(_defense(entry) for entry in manifest["outputs"])
     return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
 
 
@@ -142,7 +142,9 @@ def _export(protected: Protected, path: Path, shape: tuple[int, ...]) -> None:
 def _public(defense: Any) -> dict[str, Any]:
     """A defense and its parameters, less those that are marked secret."""
     secret = {f.name for f in fields(defense) if f.metadata.get("secret")}
-    return {"name": type(defense).__name__, "parameters": {k: v for k, v in asdict(defense).items() if k not in secret}}
+    parameters = {k: v for k, v in asdict(defense).items() if k not in secret}
+    parameters |= {k: _public(getattr(defense, k)) for k in parameters if isinstance(getattr(defense, k), OutputDefense)}
+    return {"name": type(defense).__name__, "parameters": parameters}
 
 
 def _described(defense: object) -> dict[str, Any]:
@@ -151,7 +153,14 @@ def _described(defense: object) -> dict[str, Any]:
         raise ModelError(
             f"output defenses from {', '.join(DEFENSES)}", repr(defense), "Only these can be stored; serve others from Python."
         )
-    return {"name": name, "arguments": asdict(defense)}
+    arguments = {f.name: getattr(defense, f.name) for f in fields(defense)}
+    return {"name": name, "arguments": {k: _described(v) if isinstance(v, OutputDefense) else v for k, v in arguments.items()}}
+
+
+def _defense(entry: Mapping[str, Any]) -> Defense:
+    """The defense that `_described` described, and the one within it."""
+    arguments = {k: _defense(v) if isinstance(v, dict) else v for k, v in entry["arguments"].items()}
+    return DEFENSES[entry["name"]](**arguments)
 
 
 # ----------------------------------------------------------------------------------------------------------------- keys

@@ -3,6 +3,7 @@
 from honeyguard.defenses.adaptive_misinformation import AdaptiveMisinformation
 from honeyguard.defenses.gaussian_noise import GaussianNoise
 from honeyguard.defenses.grad2 import GRAD2
+from honeyguard.defenses.guarantee import Guarantee
 from honeyguard.defenses.honeypot import Honeypot
 from honeyguard.defenses.label_only import LabelOnly
 from honeyguard.defenses.mad import MAD
@@ -19,6 +20,7 @@ __all__ = [
     "MAD",
     "AdaptiveMisinformation",
     "GaussianNoise",
+    "Guarantee",
     "Honeypot",
     "LabelOnly",
     "ModelGuardS",
@@ -32,6 +34,7 @@ DEFENSES: dict[str, type[Defense]] = {
     "adaptive_misinformation": AdaptiveMisinformation,
     "gaussian_noise": GaussianNoise,
     "grad2": GRAD2,
+    "guarantee": Guarantee,
     "honeypot": Honeypot,
     "label_only": LabelOnly,
     "mad": MAD,

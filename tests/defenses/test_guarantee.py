@@ -31,7 +31,7 @@ class Reversed(OutputDefense):
 
 
 def kl(y: Tensor, z: Tensor) -> Tensor:
-    y, z = y.double(), z.double()
+    y, z = y.double(), z.double().clamp_min(1e-38)  # what float32 holds no longer counts as little, not as nothing
     return torch.where(y > 0, y * (y / z).log(), 0).sum(1)
 
 

@@ -112,7 +112,7 @@ def wrk(port: int, connections: int, seconds: int, root: Path, key: str) -> dict
     ).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(out)
-    found = {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}  # type: ignore[index]
+    found: dict[str, float] = {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}  # type: ignore[index]
     for percent in (50, 99):
         value, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out).groups()  # type: ignore[union-attr]
         found[f"p{percent}_ms"] = float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]

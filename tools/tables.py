@@ -102,6 +102,41 @@ def headline_of(name: str, title: str) -> Callable[[Path], str]:
     return render
 
 
+def throughput(root: Path) -> str:
+    """The gateway beside bare ONNX Runtime and MLServer, at each number of connections."""
+    record = _read(root, "gateway/throughput")
+    if not record:
+        return ""
+    sides = {"bare": "bare ONNX Runtime", "full": "the whole gateway"} | ({"mlserver": "MLServer"} if record["mlserver"] else {})
+    columns = [
+        *(f"{name}: requests a second (p50, p99 in ms)" for name in sides.values()),
+        *(f"whole over {sides[s]}" for s in sides if s != "full"),
+    ]
+    rows = [
+        [
+            f"{case}, {key[1:]}",
+            *("{per_second:.0f} ({p50_ms:.2g}, {p99_ms:.2g})".format(**found[side]) for side in sides),
+            *("{median:.2f} [{low:.2f}, {high:.2f}]".format(**found["ratios"][side]) for side in sides if side != "full"),
+        ]
+        for case, cases in record["cases"].items()
+        for key, found in cases.items()
+        if key.startswith("c") and isinstance(found, dict) and "ratios" in found
+    ]
+    return _table(["images, connections", *columns], rows)
+
+
+def faults(root: Path) -> str:
+    """What was broken, and whether the gateway held."""
+    record = _read(root, "gateway/faults")
+    if not record:
+        return ""
+    rows = (
+        [name, "yes" if fault["survived"] else "**no**", str(fault["undercounts"]), str(fault["leaks"])]
+        for name, fault in record["faults"].items()
+    )
+    return _table(["fault", "survived", "budgets under-counted", "raw probabilities leaked"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "results": results,
     "queries": queries,
@@ -110,6 +145,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "data_free": headline_of("attacks/data_free", "digits"),
     "equivalent": headline_of("attacks/equivalent", "digits"),
     "rivals": headline_of("attacks/rivals", "ours against adversarial-robustness-toolbox, digits"),
+    "throughput": throughput,
+    "faults": faults,
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),
 }
 

@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from honeyguard.defenses import ReverseSigmoid
 from honeyguard.detection import DETECTORS, Queries
 from honeyguard.detection.dawn import load_marks
 from honeyguard.detection.thresholds import Thresholds
-from honeyguard.gateway import clients, ledger
+from honeyguard.errors import ParameterError
+from honeyguard.gateway import clients, launch, ledger
 from honeyguard.gateway.config import Config, Ledger, Marks, Policy
 from honeyguard.gateway.metrics import Metrics
 from honeyguard.gateway.policy import Suspicion
@@ -115,6 +117,17 @@ def test_memory_is_bounded_in_clients(thresholds: Path) -> None:
         found = watch([(client, Seen(IMAGES[:2], None, answers)), (client, None)])
         assert found.scores == [{"scores": {"prada": 0.0}}, {}]
     assert list(watch._clients) == ["a", "b", "c"]
+
+
+def test_thresholds_of_another_model_stop_the_start(folder: Path, tmp_path: Path) -> None:
+    benign = Queries(IMAGES, IMAGES.reshape(96, -1)[:, :30], expected(IMAGES))
+    fitted = {"out_of_distribution": DETECTORS["out_of_distribution"]().fit(benign)}
+    figures: dict[str, Any] = {"client_day": 200, "days": 1, "false_alarms_per_client_day": 0.01, "bound": 0.01, "streams": 300}
+    found = Thresholds(detectors=fitted, values={"out_of_distribution": 1.0}, **figures)
+    (tmp_path / "other.json").write_text(json.dumps(found.content()))
+    config = Config(state=str(tmp_path / "state"), policy=Policy(thresholds=str(tmp_path / "other.json")))
+    with pytest.raises(ParameterError, match="of this model; got others: ValueError with 64 features"):
+        launch.build(config, folder)
 
 
 def test_detectors_look_at_a_random_part_where_there_is_no_time_for_all(thresholds: Path) -> None:

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from honeyguard.detection.streams import Queries, Watch
 from honeyguard.detection.thresholds import Thresholds
+from honeyguard.errors import ParameterError
 from honeyguard.gateway.config import Policy
 from honeyguard.gateway.ledger import Entry, event
 from honeyguard.gateway.metrics import Metrics
@@ -47,6 +48,22 @@ class Suspicion:
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._cost, self._before = 0.0, time.monotonic()
         self._draw = np.random.default_rng()
+
+    def check(self, shape: Sequence[int], classes: int, features: int | None) -> None:
+        """Raises: ParameterError: thresholds of another model."""
+        seen = Seen(
+            np.zeros((2, *shape), np.float32),
+            None if features is None else np.zeros((2, features), np.float32),
+            np.full((2, classes), 1 / classes, np.float32),
+        )
+        try:
+            for made in self._thresholds.detectors.values():
+                made.start().observe(_together([seen]))
+        except (ValueError, IndexError) as error:
+            got = f"others: {type(error).__name__} with {'thumbnails' if features is None else f'{features} features'}"
+            raise ParameterError(
+                "policy.thresholds of this model", got, "Run `honeyguard calibrate` with the model that is served."
+            ) from None
 
     def __call__(self, batch: Sequence[tuple[str, Seen | None]]) -> Findings:
         """Each client's queries of the batch in one go: the scores of its last one stand for all of them."""

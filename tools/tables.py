@@ -15,6 +15,7 @@ SUITES = {
     "cifar10": "CIFAR-10 (WebP copies)",
 }
 ATTACKS = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10 (WebP copies)"}
+CLAIMED = {"mnist": "MNIST", "cifar10": "CIFAR-10 (WebP copies)"}
 ROWS = {
     "victim_accuracy": ("victim's accuracy", "{:.3f}"),
     "served_accuracy_cost_points": ("accuracy that the honeypot costs, points", "{:.2f}"),
@@ -199,6 +200,47 @@ def _own(found: dict[tuple[str, str], Record], attack: str, defense: str) -> Rec
     return found[attack, defense]["asr"][defense] if (attack, defense) in found else None
 
 
+CLAIMS = {
+    "victim_accuracy": ("victim's accuracy", "{:.3f}"),
+    "protected_accuracy_cost_points": ("accuracy that customers lose, points", "{:.2f}"),
+    "accuracy_lost_points": ("points that the copies lose at equal queries, mean", "{:.1f}"),
+    "accuracy_lost_points_most": ("… at the budget where it is most", "{:.1f}"),
+    "accuracy_lost_points_least": ("… and least", "{:.1f}"),
+    "query_factor": ("queries for the same accuracy, times as many", "{:.0f}"),
+    "nats_per_query": ("entropy gained a query, nats", "{:.2f}"),
+    "bits_per_query": ("the same in bits", "{:.2f}"),
+    "kl_nats_per_query": ("KL(true ‖ served) a query, nats", "{:.2f}"),
+    "kl_reverse_nats_per_query": ("KL(served ‖ true) a query, nats", "{:.2f}"),
+    "label_only_accuracy_lost_points": ("points lost by a thief who reads labels", "{:.1f}"),
+    "label_smoothing_accuracy_lost_points": ("… who smooths labels", "{:.1f}"),
+    "partial_bayes_accuracy_lost_points": ("… by partial Bayes", "{:.1f}"),
+    "inversion_accuracy_lost_points": ("… by inversion", "{:.1f}"),
+}
+
+
+def claims(root: Path) -> str:
+    """What the reverse sigmoid takes from thieves, set by set; a factor that no budget reached is a lower bound."""
+    found = {title: record for name, title in CLAIMED.items() if (record := _read(root, f"reverse_sigmoid/{name}"))}
+
+    def cell(figures: Record, key: str, form: str) -> str:
+        return ("at least " if key == "query_factor" and figures["query_factor_is_at_least"] else "") + _form(figures, key, form)
+
+    rows = ([label, *(cell(record["headline"], key, form) for record in found.values())] for key, (label, form) in CLAIMS.items())
+    return _table(["", *(f"{title}, {len(record['seeds'])} seeds" for title, record in found.items())], rows)
+
+
+def curves(root: Path) -> str:
+    """Accuracy of copies against queries, set by set; a column a defense and reading."""
+    parts = []
+    for name, title in CLAIMED.items():
+        if record := _read(root, f"reverse_sigmoid/{name}"):
+            drawn = record["summary"]["curves"]
+            budgets = [point["queries"] for point in drawn[0]["points"]]
+            rows = ([f"{q:,}", *(_interval(curve["points"][i]["accuracy"]) for curve in drawn)] for i, q in enumerate(budgets))
+            parts.append(f"**{title}**\n\n" + _table(["queries", *(f"{c['defense']}, `{c['reading']}`" for c in drawn)], rows))
+    return "\n\n".join(parts)
+
+
 def headline_of(name: str, title: str) -> Callable[[Path], str]:
     """A plain table of one result's headline."""
 
@@ -210,6 +252,41 @@ def headline_of(name: str, title: str) -> Callable[[Path], str]:
     return render
 
 
+def throughput(root: Path) -> str:
+    """The gateway beside bare ONNX Runtime and MLServer, at each number of connections."""
+    record = _read(root, "gateway/throughput")
+    if not record:
+        return ""
+    sides = {"bare": "bare ONNX Runtime", "full": "the whole gateway"} | ({"mlserver": "MLServer"} if record["mlserver"] else {})
+    columns = [
+        *(f"{name}: requests a second (p50, p99 in ms)" for name in sides.values()),
+        *(f"whole over {sides[s]}" for s in sides if s != "full"),
+    ]
+    rows = [
+        [
+            f"{case}, {key[1:]}",
+            *("{per_second:.0f} ({p50_ms:.2g}, {p99_ms:.2g})".format(**found[side]) for side in sides),
+            *("{median:.2f} [{low:.2f}, {high:.2f}]".format(**found["ratios"][side]) for side in sides if side != "full"),
+        ]
+        for case, cases in record["cases"].items()
+        for key, found in cases.items()
+        if key.startswith("c") and isinstance(found, dict) and "ratios" in found
+    ]
+    return _table(["images, connections", *columns], rows)
+
+
+def faults(root: Path) -> str:
+    """What was broken, and whether the gateway held."""
+    record = _read(root, "gateway/faults")
+    if not record:
+        return ""
+    rows = (
+        [name, "yes" if fault["survived"] else "**no**", str(fault["undercounts"]), str(fault["leaks"])]
+        for name, fault in record["faults"].items()
+    )
+    return _table(["fault", "survived", "budgets under-counted", "raw probabilities leaked"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "results": results,
     "queries": queries,
@@ -217,6 +294,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "laundering": laundering,
     "honeypots": honeypots,
     "honeypot_attacks": honeypot_attacks,
+    "claims": claims,
+    "curves": curves,
     "data_free": headline_of("attacks/data_free", "digits"),
     "equivalent": headline_of("attacks/equivalent", "digits"),
     "alarms": alarms,
@@ -224,6 +303,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "attribution": attribution,
     "rivals": headline_of("attacks/rivals", "ours against adversarial-robustness-toolbox, digits"),
     "perturbation": headline_of("bench/perturbation", "output defenses, ours against the rival (throughput)"),
+    "throughput": throughput,
+    "faults": faults,
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),
 }
 

@@ -25,10 +25,11 @@ from helpers.processes import Server, free_port, gateway, question
 from honeyguard import artifacts
 from honeyguard.benchmark.record import recorded
 from honeyguard.defenses import ReverseSigmoid
-from honeyguard.detection import DETECTORS, Queries
+from honeyguard.detection import DETECTORS
 from honeyguard.detection.thresholds import Thresholds
 from honeyguard.gateway import clients
 from honeyguard.gateway.store import open_store
+from honeyguard.traffic import observed
 from honeyguard.training import Network
 from honeyguard.types import Protected
 
@@ -56,8 +57,7 @@ def guarded(root: Path, shape: tuple[int, ...], arguments: Mapping[str, Any]) ->
 def watched(root: Path, protected: Protected, shape: tuple[int, ...]) -> Path:
     """A configuration with every detector; thresholds that no stream reaches, so that nobody is slowed."""
     images = torch.rand(1000, *shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
-        benign = Queries.of(images.numpy(), protected.model(images).numpy())
+    benign = observed(protected, images)
     fitted = {name: kind().fit(benign) for name, kind in DETECTORS.items()}
     figures = {"client_day": 200, "days": 1, "false_alarms_per_client_day": 0.01, "bound": 0.01, "streams": 300}
     thresholds = Thresholds(detectors=fitted, values=dict.fromkeys(fitted, 1e12), **figures)
@@ -112,7 +112,7 @@ def wrk(port: int, connections: int, seconds: int, root: Path, key: str) -> dict
     ).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(out)
-    found = {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}  # type: ignore[index]
+    found: dict[str, float] = {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}  # type: ignore[index]
     for percent in (50, 99):
         value, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out).groups()  # type: ignore[union-attr]
         found[f"p{percent}_ms"] = float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]

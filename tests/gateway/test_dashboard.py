@@ -29,7 +29,7 @@ FLAGS = (
 def up(tmp_path_factory: pytest.TempPathFactory, thresholds: Path) -> Iterator[Running]:  # noqa: F811
     """A gateway with a customer, a thief who raised an alarm, and a client with a budget."""
     root = tmp_path_factory.mktemp("dashboard")
-    config = Config(state=str(root / "state"), model="digits", policy=Policy(thresholds=str(thresholds), ladder=("log", "slow")))
+    config = Config(state=str(root / "state"), model="digits", policy=Policy(thresholds=str(thresholds), ladder=("log", "slow"), share=1.0))
     with running(guarded(root / "guarded"), config, name="customer", password=WORD) as found:
         thief = found.client("thief", budget=1000)
         ask(found, IMAGES[:5])

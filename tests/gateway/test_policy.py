@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from honeyguard.defenses import ReverseSigmoid
 from honeyguard.detection import DETECTORS, Queries
 from honeyguard.detection.dawn import load_marks
 from honeyguard.detection.thresholds import Thresholds
-from honeyguard.gateway import clients, ledger
+from honeyguard.errors import ParameterError
+from honeyguard.gateway import clients, launch, ledger
 from honeyguard.gateway.config import Config, Ledger, Marks, Policy
 from honeyguard.gateway.metrics import Metrics
 from honeyguard.gateway.policy import Suspicion
@@ -44,7 +46,7 @@ def thresholds(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def watched(folder: Path, tmp_path: Path, thresholds: Path) -> Iterator[Running]:
-    policy = Policy(thresholds=str(thresholds), ladder=LADDER, patience=100, delay=0.3, perturbation="reverse_sigmoid:beta=0.9")
+    policy = Policy(thresholds=str(thresholds), ladder=LADDER, share=1.0, patience=100, delay=0.3, perturbation="reverse_sigmoid:beta=0.9")
     with running(folder, Config(state=str(tmp_path / "state"), policy=policy)) as up:
         yield up
 
@@ -109,12 +111,35 @@ def test_scores_stand_beside_the_queries(watched: Running) -> None:
 
 
 def test_memory_is_bounded_in_clients(thresholds: Path) -> None:
-    watch = Suspicion(Thresholds.load(thresholds), Policy(thresholds="x", clients=3), Metrics())
+    watch = Suspicion(Thresholds.load(thresholds), Policy(thresholds="x", clients=3, share=1.0), Metrics())
     answers = expected(IMAGES[:2])
     for client in "abcdeabc":
         found = watch([(client, Seen(IMAGES[:2], None, answers)), (client, None)])
         assert found.scores == [{"scores": {"prada": 0.0}}, {}]
     assert list(watch._clients) == ["a", "b", "c"]
+
+
+def test_thresholds_of_another_model_stop_the_start(folder: Path, tmp_path: Path) -> None:
+    benign = Queries(IMAGES, IMAGES.reshape(96, -1)[:, :30], expected(IMAGES))
+    fitted = {"out_of_distribution": DETECTORS["out_of_distribution"]().fit(benign)}
+    figures: dict[str, Any] = {"client_day": 200, "days": 1, "false_alarms_per_client_day": 0.01, "bound": 0.01, "streams": 300}
+    found = Thresholds(detectors=fitted, values={"out_of_distribution": 1.0}, **figures)
+    (tmp_path / "other.json").write_text(json.dumps(found.content()))
+    config = Config(state=str(tmp_path / "state"), policy=Policy(thresholds=str(tmp_path / "other.json")))
+    with pytest.raises(ParameterError, match="of this model; got others: ValueError with 64 features"):
+        launch.build(config, folder)
+
+
+def test_detectors_look_at_a_random_part_where_there_is_no_time_for_all(thresholds: Path) -> None:
+    metrics = Metrics()
+    watch = Suspicion(Thresholds.load(thresholds), Policy(thresholds="x", share=0.5), metrics)
+    batch = [(str(i % 7), Seen(IMAGES[:2], None, expected(IMAGES[:2]))) for i in range(400)]
+    watch._cost, watch._before = 1.0, time.monotonic() - 400  # a second an image, and 400 seconds since the last batch
+    looked = [bool(scores) for scores in watch(batch).scores]
+    assert 60 < sum(looked) < 140  # a quarter of 400 requests
+    assert metrics.unwatched._value.get() == 2 * (400 - sum(looked))
+    watch._cost, watch._before = 1e-9, time.monotonic() - 1
+    assert all(watch(batch).scores)
 
 
 def test_marks_are_told_to_one_client_and_remembered(folder: Path, tmp_path: Path, run: Run) -> None:
@@ -156,7 +181,7 @@ def test_a_kept_log_is_replayed_through_other_detectors(folder: Path, tmp_path: 
 
 def test_a_detector_gets_thumbnails_where_the_model_gives_no_features(tmp_path: Path, thresholds: Path) -> None:
     folder = guarded(tmp_path / "guarded", outputs=("probabilities",))
-    with running(folder, Config(state=str(tmp_path / "state"), policy=Policy(thresholds=str(thresholds)))) as up:
+    with running(folder, Config(state=str(tmp_path / "state"), policy=Policy(thresholds=str(thresholds), share=1.0))) as up:
         up.infer(np.repeat(IMAGES[:1], 110, 0))
         until(lambda: step_of(up, up.key) == 1)
         assert up.infer().status_code == 200

@@ -41,7 +41,7 @@ class Server:
     environment: Mapping[str, str] = field(default_factory=dict)
     process: subprocess.Popen[bytes] | None = None
 
-    def start(self, seconds: float = 60) -> "Server":
+    def start(self, seconds: float = 240) -> "Server":
         self.process = subprocess.Popen(
             self.command, env=os.environ | dict(self.environment), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

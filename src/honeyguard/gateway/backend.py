@@ -32,12 +32,13 @@ class Answers:
 
 
 class Backend(Protocol):
-    """What answers: images (N, C, H, W) -> answers, already defended; with the names of the defenses and the utility figures."""
+    """What answers: images (N, C, H, W) -> answers, already defended; with the names of the defenses, the utility figures and D."""
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     defenses: tuple[str, ...]
     figures: dict[str, Any]
+    features: int | None
 
     async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
         """`alone` says that no other query is under way."""
@@ -61,7 +62,10 @@ class Local:
         self.figures: dict[str, Any] = manifest["figures"]
         self._run = run
         self._batcher: Batcher[Array, Answers] = Batcher(self._run_all, largest=LARGEST, size=len)
-        self._batcher.measure([np.zeros((1, *self.shape), np.float32)])
+        sample = np.zeros((1, *self.shape), np.float32)
+        self._batcher.measure([sample])
+        found = run(sample).features
+        self.features = None if found is None else found[0].size
 
     async def __call__(self, images: Array, *, alone: bool = False) -> Answers:
         return await self._batcher(images, alone=alone)

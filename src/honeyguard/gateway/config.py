@@ -59,6 +59,7 @@ class Policy:
         delay: seconds that `slow` adds to each answer.
         perturbation: the output defense of `perturb`, name:parameter=value,…
         clients: clients whose streams are watched at a time.
+        share: of one core's time that the detectors may take; beyond it they look at a random part of the requests.
     """
 
     thresholds: str | None = None
@@ -67,8 +68,11 @@ class Policy:
     delay: float = 1.0
     perturbation: str = "reverse_sigmoid:beta=1.0"
     clients: int = 10_000
+    share: float = 0.2
 
     def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ParameterError("policy.share above 0, at most 1", f"{self.share:g}", "Mend it.")
         for step in self.ladder:
             if step not in STEPS:
                 raise UnknownNameError("step of policy.ladder", step, STEPS)

@@ -43,8 +43,10 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
     policy, metrics = config.policy, Metrics()
     rates = Rates(config.limits.rate, config.limits.rate_store) if config.limits.rate else None
     perturb = _perturbation(policy.perturbation) if "perturb" in policy.ladder else None
-    watcher = Suspicion(Thresholds.load(Path(policy.thresholds)), policy, metrics) if policy.thresholds else nobody
+    watcher = Suspicion(Thresholds.load(Path(policy.thresholds)), policy, metrics) if policy.thresholds else None
     backend = _backend(config, folder)
+    if watcher is not None:
+        watcher.check(backend.shape, len(backend.classes), backend.features)
     engine = open_store(config.url)
     state = Path(config.state)
     secret = clients.server_secret(state)
@@ -53,7 +55,7 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
         state / "journal",
         secrets.token_hex(6),
         metrics,
-        watcher=watcher,
+        watcher=watcher or nobody,
         keep=packed if config.ledger.images else None,
         seconds=config.ledger.seconds,
         backlog=config.ledger.backlog,

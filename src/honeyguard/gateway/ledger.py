@@ -1,10 +1,13 @@
 """The ledger: what was asked and done, append-only, each entry bound to all before it by SHA-256."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -15,6 +18,10 @@ from honeyguard.gateway.store import Statement, clients, entries, heads, journal
 
 ORIGIN = "0" * 64
 EVENTS = ("alarm", "step", "recovered", "detectors failed")
+CHECKPOINT = 32 << 20
+"""Bytes of SQLite's log beyond which it goes into the tables; beyond 16 times as many, writers wait for it."""
+HEAD = select(heads.c.seq, heads.c.digest)
+Row = dict[str, Any]
 Also = Callable[[Connection], Sequence["Entry"]]
 
 
@@ -62,45 +69,64 @@ class Ledger:
             also: does more in the same transaction, and says which entries that gives.
         """
         with self._engine.connect() as connection:
-            _synchronous(connection, "FULL")  # evidence outlives a power cut
+            head = connection.execute(HEAD).one()
+            connection.rollback()
+            rows = _chain(head.seq, head.digest, batch)  # before the lock: whoever spends a budget waits for it
             with connection.begin():
-                self._append(connection, batch, journal, also)
-            _synchronous(connection, "NORMAL")
+                # An update that changes nothing locks the head, so that no other replica appends between it and the commit.
+                locked = connection.execute(update(heads).values(seq=heads.c.seq).returning(heads.c.seq, heads.c.digest)).one()
+                if journal is not None and connection.execute(select(journals.c.name).where(journals.c.name == journal)).first():
+                    return
+                if locked != head:
+                    rows = _chain(locked.seq, locked.digest, batch)
+                self._append(connection, batch, rows, locked, also(connection))
+                if journal is not None:
+                    connection.execute(insert(journals).values(name=journal))
+        _sync(self._engine)
 
     def forget_journal(self, journal: str) -> None:
         with self._engine.begin() as connection:
             connection.execute(delete(journals).where(journals.c.name == journal))
 
     @staticmethod
-    def _append(connection: Connection, batch: Sequence[Entry], journal: str | None, also: Also) -> None:
-        # An update locks the head, so that no other replica appends between it and the commit.
-        head = connection.execute(update(heads).values(seq=heads.c.seq).returning(heads.c.seq, heads.c.digest)).one()
-        if journal is not None:
-            if connection.execute(select(journals.c.name).where(journals.c.name == journal)).first():
-                connection.rollback()
-                return
-            connection.execute(insert(journals).values(name=journal))
+    def _append(connection: Connection, batch: Sequence[Entry], rows: list[Row], head: Any, more: Sequence[Entry]) -> None:
+        seq, digest = (rows[-1]["seq"], rows[-1]["digest"]) if rows else (head.seq, head.digest)
+        rows = rows + _chain(seq, digest, more)
+        if not rows:
+            return
         insertion = Statement(insert(entries), connection.dialect)
-        rows, kept, digest, everything = [], [], head.digest, [*batch, *also(connection)]
-        for seq, entry in enumerate(everything, head.seq + 1):
-            body = entry.body
-            digest = chained(digest, body)
-            row = {"seq": seq, "time": entry.time, "client": entry.client, "kind": entry.kind, "images": entry.images}
-            rows.append(insertion.arguments(row | {"body": body, "digest": digest}))
-            if entry.content is not None:
-                kept.append({"seq": seq, "content": entry.content})
-        if rows:
-            cursor = connection.connection.cursor()
-            cursor.executemany(insertion.text, rows)
-            cursor.close()
-        if kept:
-            connection.execute(insert(queries), kept)
-        connection.execute(update(heads).values(seq=head.seq + len(everything), digest=digest))
+        cursor = connection.connection.cursor()
+        cursor.executemany(insertion.text, [insertion.arguments(row) for row in rows])
+        cursor.close()
+        contents = [{"seq": row["seq"], "content": e.content} for row, e in zip(rows, batch, strict=False) if e.content is not None]
+        if contents:
+            connection.execute(insert(queries), contents)
+        connection.execute(update(heads).values(seq=rows[-1]["seq"], digest=rows[-1]["digest"]))
 
 
-def _synchronous(connection: Connection, mode: str) -> None:
-    if connection.dialect.name == "sqlite" and (driver := connection.connection.driver_connection):
-        driver.execute(f"PRAGMA synchronous={mode}")
+def _chain(seq: int, digest: str, batch: Sequence[Entry]) -> list[Row]:
+    """The rows of a batch, after the entry of that number and digest."""
+    rows = []
+    for number, entry in enumerate(batch, seq + 1):
+        digest = chained(digest, entry.body)
+        row = {"seq": number, "time": entry.time, "client": entry.client, "kind": entry.kind, "images": entry.images}
+        rows.append(row | {"body": entry.body, "digest": digest})
+    return rows
+
+
+def _sync(engine: Engine) -> None:
+    """Bring SQLite's log onto the disk, and what it has into the tables: evidence outlives a power cut.
+
+    All that waits for the disk is done here, after the commit, in the ledger's own thread: whoever spends a budget must not wait.
+    """
+    if engine.dialect.name != "sqlite" or not engine.url.database:
+        return
+    with suppress(FileNotFoundError), Path(f"{engine.url.database}-wal").open("rb") as file:
+        os.fsync(file.fileno())
+        size = os.fstat(file.fileno()).st_size
+        if size > CHECKPOINT:
+            with engine.connect() as connection:
+                connection.exec_driver_sql(f"PRAGMA wal_checkpoint({'RESTART' if size > 16 * CHECKPOINT else 'PASSIVE'})")
 
 
 @dataclass(frozen=True)
@@ -116,7 +142,7 @@ class Checked:
 def verify(engine: Engine) -> Checked:
     """Follow the chain from its origin to its head. Raises: LedgerError: an entry changed, missing or added."""
     with engine.connect() as connection:
-        head = connection.execute(select(heads.c.seq, heads.c.digest)).one()
+        head = connection.execute(HEAD).one()
         digest, count, images = ORIGIN, 0, 0
         for seq, row in enumerate(connection.execute(select(entries).order_by(entries.c.seq)).yield_per(1000), 1):
             facts = orjson.loads(row.body)

@@ -1,5 +1,6 @@
 """Suspicion and what follows from it: scores of every client's stream, alarms, and the steps of the owner's ladder."""
 
+import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from honeyguard.detection.streams import Queries, Watch
 from honeyguard.detection.thresholds import Thresholds
+from honeyguard.errors import ParameterError
 from honeyguard.gateway.config import Policy
 from honeyguard.gateway.ledger import Entry, event
 from honeyguard.gateway.metrics import Metrics
@@ -44,18 +46,51 @@ class Suspicion:
     def __init__(self, thresholds: Thresholds, policy: Policy, metrics: Metrics) -> None:
         self._thresholds, self._policy, self._metrics = thresholds, policy, metrics
         self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._cost, self._before = 0.0, time.monotonic()
+        self._draw = np.random.default_rng()
+
+    def check(self, shape: Sequence[int], classes: int, features: int | None) -> None:
+        """Raises: ParameterError: thresholds of another model."""
+        seen = Seen(
+            np.zeros((2, *shape), np.float32),
+            None if features is None else np.zeros((2, features), np.float32),
+            np.full((2, classes), 1 / classes, np.float32),
+        )
+        try:
+            for made in self._thresholds.detectors.values():
+                made.start().observe(_together([seen]))
+        except (ValueError, IndexError) as error:
+            got = f"others: {type(error).__name__} with {'thumbnails' if features is None else f'{features} features'}"
+            raise ParameterError(
+                "policy.thresholds of this model", got, "Run `honeyguard calibrate` with the model that is served."
+            ) from None
 
     def __call__(self, batch: Sequence[tuple[str, Seen | None]]) -> Findings:
         """Each client's queries of the batch in one go: the scores of its last one stand for all of them."""
+        looked, started = self._affordable(batch), time.thread_time()
         streams: dict[str, list[Seen]] = {}
-        for client, seen in batch:
+        for client, seen in looked:
             if seen is not None:
                 streams.setdefault(client, []).append(seen)
         risks: dict[str, tuple[float, str]] = {}
         alarms: list[Entry] = []
         scores = {client: self._look(client, parts, risks, alarms) for client, parts in streams.items()}
-        found = [{"scores": scores[client]} if seen is not None else {} for client, seen in batch]
+        found = [{"scores": scores[client]} if seen is not None else {} for client, seen in looked]
+        if images := _images(looked):
+            self._cost += 0.2 * ((time.thread_time() - started) / images - self._cost)
         return Findings(found, lambda connection: [*alarms, *self._act(connection, risks, alarms)])
+
+    def _affordable(self, batch: Sequence[tuple[str, Seen | None]]) -> Sequence[tuple[str, Seen | None]]:
+        """The batch, less what there is no time for: a random part of the requests, so that no client can choose which."""
+        now = time.monotonic()
+        elapsed, self._before = now - self._before, now
+        wanted = _images(batch) * self._cost
+        part = self._policy.share * elapsed / wanted if wanted else 1.0
+        if part >= 1:
+            return batch
+        kept = [(client, seen if keep else None) for (client, seen), keep in zip(batch, self._draw.random(len(batch)) < part, strict=True)]
+        self._metrics.unwatched.inc(_images(batch) - _images(kept))
+        return kept
 
     def _look(self, name: str, parts: Sequence[Seen], risks: dict[str, tuple[float, str]], alarms: list[Entry]) -> dict[str, float]:
         client = self._client(name)
@@ -100,6 +135,10 @@ class Suspicion:
         values: dict[str, Any] = {"step": reached + 1} | ({} if step == "log" else {"mode": step})
         connection.execute(update(clients).where(clients.c.id == client).values(**values))
         return event("step", client, step=step)
+
+
+def _images(batch: Sequence[tuple[str, Seen | None]]) -> int:
+    return sum(len(seen.images) for _, seen in batch if seen is not None)
 
 
 def _together(parts: Sequence[Seen]) -> Queries:

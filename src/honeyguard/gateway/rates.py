@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import threading
 import time
 
 from limits import RateLimitItem, parse
@@ -13,6 +14,15 @@ from honeyguard.errors import ParameterError, StoreError
 from honeyguard.gateway.protocol import RequestError
 
 log = logging.getLogger(__name__)
+CLEAN = 10.0
+"""Seconds between two clean-ups of windows that have ended."""
+
+
+class _Asleep(threading.Timer):
+    """Stands for the clean-up of `limits`, which would start a thread every few hits; `Rates` cleans up itself."""
+
+    def is_alive(self) -> bool:
+        return True
 
 
 class Rates:
@@ -38,12 +48,14 @@ class Rates:
         if not reached:
             raise StoreError("a store of rates", "one that can't be reached", "Start it, or mend limits.rate_store.")
         self._limiter = SlidingWindowCounterRateLimiter(self._store)
-        self._offset = time.time() - time.monotonic()
+        self._offset, self._cleaned = time.time() - time.monotonic(), time.monotonic()
+        if isinstance(self._store, MemoryStorage):
+            self._store.timer = _Asleep(0, lambda: None)
 
     async def __call__(self, client: str, count: int) -> None:
         """Raises: RequestError: 429 past the limit, 503 where the store is gone."""
         if isinstance(self._store, MemoryStorage):
-            self._mind_the_clock()
+            self._clean(self._store)
             granted = self._limiter.hit(self._limit, client, cost=count)
         else:
             try:
@@ -55,10 +67,16 @@ class Rates:
             wait = max(1, round(self._limit.get_expiry() / 2))
             raise RequestError(429, f"expected at most {self._limit} (images); got {count} more. Ask more slowly.", wait=wait)
 
-    def _mind_the_clock(self) -> None:
-        """Windows in memory end by the wall clock: after it has jumped they begin anew, lest they never end."""
-        offset = time.time() - time.monotonic()
+    def _clean(self, store: MemoryStorage) -> None:
+        """Windows in memory end by the wall clock: after it has jumped they begin anew, lest they never end. Old ones are dropped."""
+        now = time.monotonic()
+        offset = time.time() - now
         if abs(offset - self._offset) > 2:
             log.warning("the clock jumped by %.0f s: the rate windows begin anew", offset - self._offset)
-            self._store.reset()
+            store.reset()
         self._offset = offset
+        if now - self._cleaned > CLEAN:
+            self._cleaned = now
+            for key in [key for key, end in store.expirations.items() if end <= now + offset]:
+                store.clear(key)
+                store.expirations.pop(key, None)

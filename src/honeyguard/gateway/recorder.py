@@ -93,6 +93,7 @@ class Recorder:
             taken.done()
         self._journal: Journal[Seen | None] = Journal(folder, owner)
         self._unseen = self._in_hand = 0
+        self._failing = False
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="recorder", daemon=True)
         self._thread.start()
@@ -144,11 +145,14 @@ class Recorder:
     def _findings(self, taken: Taken[Seen | None]) -> Findings:
         batch = [(entry.client or "", seen) for entry, seen in zip(taken.entries, taken.companions, strict=True)]
         try:
-            return self._watch(batch)
+            found = self._watch(batch)
+            self._failing = False
+            return found
         except Exception as error:  # a detector that fails costs the scores, never the ledger
-            log.exception("detectors")
-            failed = event("detectors failed", error=type(error).__name__)
-            return replace(nobody(batch), act=lambda _: (failed,))
+            log.error("detectors: %s", type(error).__name__)
+            failed = () if self._failing else (event("detectors failed", error=type(error).__name__),)  # once, until they work again
+            self._failing = True
+            return replace(nobody(batch), act=lambda _: failed)
 
     def _finished(self, entry: Entry, seen: Seen | None, scores: dict[str, Any]) -> Entry:
         content = self._keep(seen) if self._keep and seen is not None else None

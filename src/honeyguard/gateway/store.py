@@ -133,10 +133,11 @@ def migrate(engine: Engine) -> None:
 
 def _arguments(backend: str) -> dict[str, Any]:
     if backend == "sqlite":
-        return {"check_same_thread": False, "timeout": 1.0}
+        return {"check_same_thread": False, "timeout": 2.0}
     return {"connect_timeout": 3, "options": "-c statement_timeout=3000"}
 
 
 def _write_ahead(connection: Any, _: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA wal_autocheckpoint=0")  # it waits for the disk; the ledger's thread does it

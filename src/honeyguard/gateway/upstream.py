@@ -35,6 +35,7 @@ class Upstream:
     def __init__(self, url: str, config: Config) -> None:
         self._defend, self.defenses = chain(config.defenses), config.defenses
         self.figures: dict[str, Any] = {}
+        self.features: int | None = None
         self._path = f"/v2/models/{quote(config.upstream_model or config.model)}"
         headers = {"Authorization": f"Bearer {os.environ[KEY]}"} if KEY in os.environ else {}
         timeout = httpx2.Timeout(config.limits.seconds, connect=min(3.0, config.limits.seconds))

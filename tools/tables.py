@@ -236,7 +236,8 @@ def curves(root: Path) -> str:
         if record := _read(root, f"reverse_sigmoid/{name}"):
             drawn = record["summary"]["curves"]
             budgets = [point["queries"] for point in drawn[0]["points"]]
-            rows = ([f"{q:,}", *(_interval(curve["points"][i]["accuracy"]) for curve in drawn)] for i, q in enumerate(budgets))
+            found = [{point["queries"]: point["accuracy"] for point in curve["points"]} for curve in drawn]
+            rows = ([f"{q:,}", *(_interval(curve.get(q)) for curve in found)] for q in budgets)
             parts.append(f"**{title}**\n\n" + _table(["queries", *(f"{c['defense']}, `{c['reading']}`" for c in drawn)], rows))
     return "\n\n".join(parts)
 

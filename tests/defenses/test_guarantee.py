@@ -48,7 +48,7 @@ def test_promises_are_kept(defense: OutputDefense, k: int, scale: float, max_l1:
     y = torch.softmax(scale * torch.randn(20, k, generator=torch.Generator().manual_seed(seed)), 1)
     y[:2] = torch.eye(k)[:2]
     found = Guarantee(defense=defense, max_l1=max_l1, max_kl=max_kl)(y)
-    assert torch.equal(found.argmax(1), y.argmax(1))
+    assert torch.equal(y.gather(1, found.argmax(1, keepdim=True)), y.amax(1, keepdim=True))  # of tied classes, any is the top
     assert (found >= 0).all()
     torch.testing.assert_close(found.sum(1), torch.ones(20), atol=1e-5, rtol=0)
     assert ((found - y).abs().sum(1) <= (max_l1 or 2) + 1e-6).all()

@@ -12,6 +12,7 @@ from honeyguard.errors import ParameterError
 
 HALVINGS = 22  # of the segment from the answer to its perturbation; further ones float32 can't tell from its end
 LEAD = 5e-7  # what the top class is given so that rounding can't decide; kept from the other limits
+HAIR = 3e-7  # by how much another class may pass it before: two that are as likely don't hold the row back for a difference in rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +58,7 @@ class Guarantee(OutputDefense):
             share = torch.minimum(share, (self.max_l1 - LEAD) / move.abs().sum(1, keepdim=True))
         if self.keep_top1:
             lift = move - move.masked_fill(y < high, torch.inf).amin(1, keepdim=True)  # what a class gains on the top class
-            share = torch.minimum(share, torch.where(lift > 0, (high - y) / lift, torch.inf).amin(1, keepdim=True))
+            share = torch.minimum(share, ((high - y + HAIR) / lift.clamp_min(1e-12)).amin(1, keepdim=True))
         if self.max_kl is not None:
             share = _within_kl(y, move, share, self.max_kl - LEAD)
         perturbed = (y + share * move).to(y.dtype)

@@ -76,9 +76,8 @@ class ReverseSigmoid(OutputDefense):
 
     def _perturbed_row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""
-        gamma, total, beta = self.gamma, sum(y), self.beta
-        s = [p**gamma / (p**gamma + (total - p) ** gamma) for p in y]
-        high = max(y)
+        gamma, beta, high, total, small = self.gamma, self.beta, max(y), sum(y), sum([p for p in y if p <= 0.5])
+        s = [p**gamma / (p**gamma + (total - p if p <= 0.5 else small) ** gamma) for p in y]
         if self.keep_top1:
             beta = min(beta, (high - min(y)) / (max(s) - min(s) + MARGIN))
         lead = LEAD if self.keep_top1 else 0.0

@@ -18,6 +18,14 @@ def fidelity(answers: Tensor, victim_answers: Tensor) -> Estimate:
     return share(answers.argmax(1) == victim_answers.argmax(1))
 
 
+def calibration_error(answers: Tensor, labels: Tensor, bins: int = 15) -> float:
+    """Expected calibration error of the top class (Guo et al. 2017): |confidence - accuracy| of bins of confidence, averaged by size."""
+    confidence, hits = answers.amax(1).double(), (answers.argmax(1) == labels).double()
+    place = (confidence * bins).long().clamp_max(bins - 1)
+    gaps = (confidence - hits).new_zeros(bins).index_add(0, place, confidence - hits)
+    return float(gaps.abs().sum() / len(answers))
+
+
 def moved(before: Tensor, after: Tensor, target_class: int) -> Tensor:
     """Which images a trigger moves to the target class, from the answers (N, K) without and with it; (N,) booleans."""
     return (after.argmax(1) == target_class) & (before.argmax(1) != target_class)

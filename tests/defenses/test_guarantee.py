@@ -10,9 +10,11 @@ from torch import Tensor, nn
 from honeyguard import artifacts
 from honeyguard.benchmark.spec import made
 from honeyguard.checks import SHAPE, tiny_task
-from honeyguard.defenses import DEFENSES, Guarantee, ReverseSigmoid, Rounding
+from honeyguard.defenses import DEFENSES, MAD, Guarantee, ModelGuardS, ReverseSigmoid, Rounding
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ParameterError
+from honeyguard.training import Network, Recipe
+from honeyguard.types import OwnerData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,7 @@ def test_promises_are_kept(defense: OutputDefense, k: int, scale: float, max_l1:
     y = torch.softmax(scale * torch.randn(20, k, generator=torch.Generator().manual_seed(seed)), 1)
     y[:2] = torch.eye(k)[:2]
     found = Guarantee(defense=defense, max_l1=max_l1, max_kl=max_kl)(y)
-    assert torch.equal(found.argmax(1), y.argmax(1))
+    assert torch.equal(y.gather(1, found.argmax(1, keepdim=True)), y.amax(1, keepdim=True))  # of tied classes, any is the top
     assert (found >= 0).all()
     torch.testing.assert_close(found.sum(1), torch.ones(20), atol=1e-5, rtol=0)
     assert ((found - y).abs().sum(1) <= (max_l1 or 2) + 1e-6).all()
@@ -95,3 +97,11 @@ def test_a_suite_names_it() -> None:
 def test_promises_out_of_range(limits: dict[str, float]) -> None:
     with pytest.raises(ParameterError):
         Guarantee(defense=Rounding(), **limits)  # type: ignore[arg-type]
+
+
+def test_what_its_defense_learns_is_learnt_and_what_needs_images_is_refused(victim: nn.Module, owner: OwnerData) -> None:
+    (served,) = Guarantee(defense=ModelGuardS(), max_l1=0.5).protect(victim, owner).outputs
+    assert isinstance(served, Guarantee) and isinstance(served.defense, ModelGuardS) and len(served.defense.book)
+    network = Network(model="mlp", arguments={"width": 4}, recipe=Recipe(epochs=1, batch=16, augment="none"))
+    with pytest.raises(ParameterError, match="probabilities alone"):
+        Guarantee(defense=MAD(surrogate=network)).protect(victim, owner)

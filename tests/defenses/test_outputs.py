@@ -14,12 +14,13 @@ from torch import Tensor, nn
 from honeyguard.defenses import DEFENSES
 from honeyguard.defenses.outputs import OutputDefense
 from tests.defenses.rows import rows
+from tests.defenses.test_contract import SMALL
 
 NAMES = [name for name, kind in DEFENSES.items() if issubclass(kind, OutputDefense)]
 
 
 def default(name: str) -> OutputDefense:
-    defense = DEFENSES[name]()
+    defense = SMALL[name]
     assert isinstance(defense, OutputDefense)
     return defense
 

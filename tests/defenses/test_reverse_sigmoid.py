@@ -22,6 +22,16 @@ def test_golden_values(beta: float, gamma: float, keep_top1: bool) -> None:
     torch.testing.assert_close(found, torch.tensor([GOLDEN[beta, gamma]]), atol=1e-6, rtol=0)
 
 
+def test_one_output_of_two_classes() -> None:
+    found = ReverseSigmoid(beta=1, gamma=0.1).checked_binary(torch.tensor([[0.5301345]]))
+    torch.testing.assert_close(found, torch.tensor([[0.52711743]]), atol=1e-6, rtol=0)
+
+
+def test_published_slopes() -> None:
+    assert [ReverseSigmoid.published(name).gamma for name in ("mnist", "fashion_mnist", "cifar10", "other")] == [0.2, 0.4, 0.1, 0.2]
+    assert ReverseSigmoid.published("cifar10", beta=0.5) == ReverseSigmoid(beta=0.5, gamma=0.1)
+
+
 def slow(row: list[float], beta: float, gamma: float) -> list[float]:
     """Eqs. 3-4 for one row, in plain Python and double precision."""
 
@@ -40,7 +50,7 @@ def rows(n: int, k: int, scale: float, seed: int) -> Tensor:
 @settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(0, 9),
-    k=st.integers(2, 200),
+    k=st.integers(2, 1000),
     scale=st.floats(0, 30),
     beta=st.floats(0, 1),
     gamma=st.floats(0.05, 0.99),

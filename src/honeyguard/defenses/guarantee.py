@@ -1,17 +1,20 @@
 """Promises to customers, kept in every row, whatever defense is behind them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
+from honeyguard import types
 from honeyguard.contract import check_range
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ParameterError
+from honeyguard.types import OwnerData, Protected
 
 HALVINGS = 22  # of the segment from the answer to its perturbation; further ones float32 can't tell from its end
 LEAD = 5e-7  # what the top class is given so that rounding can't decide; kept from the other limits
+HAIR = 3e-7  # by how much another class may pass it before: two that are as likely don't hold the row back for a difference in rounding
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +29,7 @@ class Guarantee(OutputDefense):
         max_l1: largest L1 distance of a row from the true answer, from 1e-5 to 2; None for no limit.
         max_kl: largest KL(true ‖ given) of a row in nats, from 1e-5; None for no limit.
     Shape: probabilities (N, K) -> (N, K), rows sum to 1.
-    Raises: ParameterError: a limit out of range, or no promise at all.
+    Raises: ParameterError: a limit out of range, no promise at all, or, in `protect`, a defense that needs images.
     Example:
         >>> from honeyguard.defenses import Rounding
         >>> Guarantee(defense=Rounding(), max_l1=0.01)(torch.tensor([[0.74, 0.23, 0.03]]))
@@ -50,18 +53,25 @@ class Guarantee(OutputDefense):
     def __call__(self, probabilities: Tensor) -> Tensor:
         y = probabilities
         move = self.defense(y) - y
-        high = y.amax(1, keepdim=True)
-        top = (y == high).to(y.dtype)
+        high, place = y.max(1, keepdim=True)
         share = torch.ones_like(high)
         if self.max_l1 is not None:
             share = torch.minimum(share, (self.max_l1 - LEAD) / move.abs().sum(1, keepdim=True))
         if self.keep_top1:
-            lift = move - move.masked_fill(y < high, torch.inf).amin(1, keepdim=True)  # what a class gains on the top class
-            share = torch.minimum(share, torch.where(lift > 0, (high - y) / lift, torch.inf).amin(1, keepdim=True))
+            lift = move - move.gather(1, place)  # what a class gains on the top class
+            share = torch.minimum(share, ((high - y + HAIR) / lift.clamp_min(1e-12)).amin(1, keepdim=True))
         if self.max_kl is not None:
             share = _within_kl(y, move, share, self.max_kl - LEAD)
         perturbed = (y + share * move).to(y.dtype)
-        return perturbed + top * (LEAD / top.sum(1, keepdim=True)) if self.keep_top1 else perturbed
+        return perturbed.scatter_add(1, place, torch.full_like(high, LEAD)) if self.keep_top1 else perturbed
+
+    def fitted(self, protected: Protected, owner: OwnerData | None) -> types.OutputDefense:
+        """With whatever its defense learns from the owner's data."""
+        learnt = self.defense.fitted(protected, owner)
+        if not isinstance(learnt, OutputDefense):
+            do = "Guarantee the same defense without its network; it keeps promises of its own."
+            raise ParameterError("a defense that works from probabilities alone", repr(learnt), do)
+        return replace(self, defense=learnt)
 
 
 def _within_kl(y: Tensor, move: Tensor, most: Tensor, limit: float) -> Tensor:

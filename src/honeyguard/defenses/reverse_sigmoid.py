@@ -1,14 +1,16 @@
 """Deceptive perturbations: the reverse sigmoid."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar, Self
 
 import torch
 from torch import Tensor
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.defenses.outputs import OutputDefense, Strength
 from honeyguard.errors import ParameterError
 
+GAMMAS = {"mnist": 0.2, "fashion_mnist": 0.4, "cifar10": 0.1}
 LEAD, MARGIN = 5e-7, 1e-6
 """What the top class is given before and what is kept from β, so that rounding can't decide between two classes that are as likely."""
 FEW, BLOCK = 64, 2**14
@@ -35,9 +37,16 @@ class ReverseSigmoid(OutputDefense):
     Deviations: `keep_top1`; the paper keeps the top class only where β is small enough.
     """
 
+    strength: ClassVar[Strength] = Strength("beta", 0, 1)
+
     beta: float = 0.75
     gamma: float = 0.2
     keep_top1: bool = True
+
+    @classmethod
+    def published(cls, data_set: str, **others: Any) -> Self:
+        """With the slope that was published for a data set, or else for all others."""
+        return cls(gamma=GAMMAS.get(data_set, 0.2), **others)
 
     def __post_init__(self) -> None:
         check_range("beta", self.beta, 0, 1)
@@ -67,9 +76,8 @@ class ReverseSigmoid(OutputDefense):
 
     def _perturbed_row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""
-        gamma, total, beta = self.gamma, sum(y), self.beta
-        s = [p**gamma / (p**gamma + (total - p) ** gamma) for p in y]
-        high = max(y)
+        gamma, beta, high, total, small = self.gamma, self.beta, max(y), sum(y), sum([p for p in y if p <= 0.5])
+        s = [p**gamma / (p**gamma + (total - p if p <= 0.5 else small) ** gamma) for p in y]
         if self.keep_top1:
             beta = min(beta, (high - min(y)) / (max(s) - min(s) + MARGIN))
         lead = LEAD if self.keep_top1 else 0.0

@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data
 
-.PHONY: demo test test-slow lint results readme clean
+.PHONY: demo test test-slow lint bench results readme clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -34,6 +34,11 @@ results: $(VENV)/installed
 	done
 	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
 	for script in $(SCRIPTS); do $(BIN)/python benchmarks/$$script.py --output results/$$script.json || exit 1; done
+
+# Speed beside a rival's and cost in the served graph, one thread: minutes.
+bench: $(VENV)/installed
+	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench/perturbation.py --output results/bench/perturbation.json
 
 readme: $(VENV)/installed
 	$(BIN)/python tools/readme.py

@@ -13,7 +13,7 @@ from honeyguard.errors import ParameterError
 GAMMAS = {"mnist": 0.2, "fashion_mnist": 0.4, "cifar10": 0.1}
 LEAD, MARGIN = 5e-7, 1e-6
 """What the top class is given before and what is kept from β, so that rounding can't decide between two classes that are as likely."""
-FEW, BLOCK = 64, 2**14
+FEW, BLOCK = 64, 2**15
 """Numbers for which PyTorch's calls cost more than the arithmetic, and numbers that stay in the cache."""
 
 
@@ -65,14 +65,15 @@ class ReverseSigmoid(OutputDefense):
         return self._perturbed(y)
 
     def _perturbed(self, y: Tensor) -> Tensor:
-        s = torch.sigmoid(self.gamma * torch.log(y / _rest(y)))  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
+        high = y.amax(1, keepdim=True)
+        s = (y / _rest(y, high)).log_().mul_(self.gamma).sigmoid_()  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
         if not self.keep_top1:
             perturbed = y - self.beta * (s - 0.5)  # y - r(y), eq. 3
         else:
-            high = y.amax(1, keepdim=True)
-            perturbed = y - _largest_keeping_top1(y, high, s).clamp_max(self.beta) * (s - 0.5)
-            perturbed = torch.where(y == high, perturbed + LEAD, perturbed)
-        return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
+            beta = _largest_keeping_top1(y, high, s).clamp_max(self.beta)
+            perturbed = torch.addcmul(y, beta, s.sub_(0.5), value=-1)
+            perturbed = _with_lead(perturbed, y, high)
+        return perturbed.div_(perturbed.sum(1, keepdim=True))  # α, eq. 4
 
     def _perturbed_row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""
@@ -91,13 +92,20 @@ def _by_class(y: Tensor) -> Tensor:
     return y.t().contiguous().t() if y.shape[1] <= FEW else y
 
 
-def _rest(y: Tensor) -> Tensor:
+def _rest(y: Tensor, high: Tensor) -> Tensor:
     """1 - y as the sum of the other classes, because float32 holds little of 1 - y for y near 1, and the logit needs it."""
-    if y.shape[1] <= FEW:
+    if torch.compiler.is_compiling() and y.shape[1] <= FEW:  # one step in a graph
         return y @ (1 - torch.eye(y.shape[1], dtype=y.dtype, device=y.device))
     likely = torch.nn.functional.hardshrink(y, 0.5)  # 0 but for a class above ½, of which there is one at most
-    high, others = y.amax(1, keepdim=True), (y - likely).sum(1, keepdim=True)
+    others = (y - likely).sum(1, keepdim=True)
     return torch.addcmul(1 - y, likely, (others - (1 - high)) / high)
+
+
+def _with_lead(perturbed: Tensor, y: Tensor, high: Tensor) -> Tensor:
+    """`LEAD` more for the top class."""
+    if torch.compiler.is_compiling():  # fewer steps; eager, comparing and choosing are slow
+        return torch.where(y == high, perturbed + LEAD, perturbed)
+    return perturbed + (y - high).mul_(1e6).add_(LEAD).clamp_min_(0)
 
 
 def _largest_keeping_top1(y: Tensor, high: Tensor, s: Tensor) -> Tensor:

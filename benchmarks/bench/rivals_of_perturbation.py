@@ -1,6 +1,6 @@
 """MAD, GRAD² and ModelGuard-W against the way in which their papers' code computes them; for benchmarks/bench/perturbation.py.
 
-A network of 38 000 parameters on 8x8 images (lenet, width 27; on 28x28 images it would have 300 000), batches of 64, one thread. The rivals:
+A network of 38 000 parameters on 8x8 images (lenet, width 27; 300 000 on 28x28 images), batches of 64, one thread. The rivals:
 automatic differentiation class by class and row by row for MAD, double backpropagation and a loop over rows for GRAD², one linear program a
 row for ModelGuard-W. Both sides do the same job: the top class is free for MAD and GRAD², kept for ModelGuard-W. Each run of one side is
 followed by the same of the other.

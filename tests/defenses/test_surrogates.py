@@ -69,7 +69,7 @@ def test_mad_turns_the_gradient_as_far_as_the_best_corner(k: int, keep_top1: boo
             allowed = corners[corners[:, b.argmax()] > 0] if keep_top1 else corners
             usable = [corner for corner in allowed if (g.T @ corner).norm() > 1e-3 * g.norm()]
             best = min(float(cosine(g, corner, b)) for corner in usable)
-            slack = 0.15 if keep_top1 else 1e-3  # sets of classes grow greedily; a corner alone is exact
+            slack = 5e-3 if keep_top1 else 1e-3  # sets of classes grow greedily; a corner alone is exact
             assert best - 1e-3 <= float(cosine(g, a, b)) <= best + slack
 
 

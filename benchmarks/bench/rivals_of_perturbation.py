@@ -36,12 +36,10 @@ def mad_by_loops(network: nn.Module, images: Tensor, y: Tensor) -> Tensor:
     for image, row in zip(images, y, strict=True):
         losses = -network(image[None]).log_softmax(1)[0]
         g = torch.stack([torch.cat([part.flatten() for part in torch.autograd.grad(a, parameters, retain_graph=True)]) for a in losses])
-        true = g.T @ row
-        true = true / true.norm()
         best, corner = -1.0, row
         for one in torch.eye(len(row)):
-            turned = g.T @ one
-            value = float((turned / turned.norm() - true).norm() ** 2)
+            turned, true = g.T @ one, g.T @ row  # the published objective takes both answers anew each time
+            value = float((turned / turned.norm() - true / true.norm()).norm() ** 2)
             if value > best:
                 best, corner = value, one
         step = min(1.0, EPSILON / float((corner - row).abs().sum()))
@@ -58,9 +56,9 @@ def grad2_by_double_backpropagation(network: nn.Module, images: Tensor, y: Tenso
     found = []
     for row, cost in zip(y, costs, strict=True):
         order, out = cost.argsort(), row.clone()
-        wanted, have, dearest = min(1 - out[order[0]].item(), EPSILON / 2), 0.0, len(row) - 1
+        wanted, have, dearest = min(1 - out[order[0]].item(), EPSILON / 2), torch.zeros(()), len(row) - 1  # a tensor, as published
         while have < wanted and dearest > 0:
-            part = min(out[order[dearest]].item(), wanted - have)
+            part = torch.minimum(out[order[dearest]], wanted - have)
             out[order[dearest]] -= part
             have, dearest = have + part, dearest - 1
         out[order[0]] += have

@@ -41,6 +41,7 @@ def network_of(model: str, shape: tuple[int, ...], classes: int) -> nn.Module:
 def test_gradients_against_a_loop(model: str, shape: tuple[int, ...], classes: int) -> None:
     network, images, y = network_of(model, shape, classes), torch.rand(5, *shape), rows(5, classes, 0)
     g = jacobians(network, images)
+    network.requires_grad_(False)
     torch.testing.assert_close(gram(network, images), g @ g.mT, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(alignment(network, images, y), (g @ (g.mT @ y[..., None]))[..., 0], atol=1e-4, rtol=1e-4)
 

@@ -288,6 +288,16 @@ def faults(root: Path) -> str:
     return _table(["fault", "survived", "budgets under-counted", "raw probabilities leaked"], rows)
 
 
+def serving_costs(root: Path) -> str:
+    """What each output defense adds to the time of an answer."""
+    record = _read(root, "bench/perturbation")
+    if not record:
+        return ""
+    columns = {"batch_1": "{:.2f}", "batch_64": "{:.2f}", "batch_1_added_microseconds": "{:.0f}", "batch_64_added_microseconds": "{:.0f}"}
+    rows = ([f"`{name}`", *(_form(costs, key, form) for key, form in columns.items())] for name, costs in record["serving_cost"].items())
+    return _table(["time over undefended", "batch 1", "batch 64", "added at batch 1, µs", "at batch 64, µs"], rows)
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "results": results,
     "queries": queries,
@@ -306,6 +316,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "perturbation": headline_of("bench/perturbation", "output defenses, ours against the rival (throughput)"),
     "throughput": throughput,
     "faults": faults,
+    "serving_costs": serving_costs,
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),
 }
 

@@ -41,6 +41,7 @@ def network_of(model: str, shape: tuple[int, ...], classes: int) -> nn.Module:
 def test_gradients_against_a_loop(model: str, shape: tuple[int, ...], classes: int) -> None:
     network, images, y = network_of(model, shape, classes), torch.rand(5, *shape), rows(5, classes, 0)
     g = jacobians(network, images)
+    network.requires_grad_(False)
     torch.testing.assert_close(gram(network, images), g @ g.mT, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(alignment(network, images, y), (g @ (g.mT @ y[..., None]))[..., 0], atol=1e-4, rtol=1e-4)
 
@@ -69,7 +70,7 @@ def test_mad_turns_the_gradient_as_far_as_the_best_corner(k: int, keep_top1: boo
             allowed = corners[corners[:, b.argmax()] > 0] if keep_top1 else corners
             usable = [corner for corner in allowed if (g.T @ corner).norm() > 1e-3 * g.norm()]
             best = min(float(cosine(g, corner, b)) for corner in usable)
-            slack = 0.15 if keep_top1 else 1e-3  # sets of classes grow greedily; a corner alone is exact
+            slack = 5e-3 if keep_top1 else 1e-3  # sets of classes grow greedily; a corner alone is exact
             assert best - 1e-3 <= float(cosine(g, a, b)) <= best + slack
 
 

@@ -66,14 +66,14 @@ class ModelGuardS(OutputDefense):
         return torch.where(fits.any(1, keepdim=True), book[first], lattice)
 
     def _nearest(self, y: Tensor) -> Tensor:
-        """Counts out of n by the largest remainders, Σ|ỹ - y| ≤ K / 2n; one more for the top class where others tie with it, 2 / n."""
+        """Counts out of n by the largest remainders, Σ|ỹ - y| ≤ K / 2n; the top class gets up to two more, 4 / n."""
         k = y.shape[1]
-        n = math.ceil((k / 2 + 2) / self.epsilon)
+        n = math.ceil((k / 2 + 4) / self.epsilon)
         units = (n * y).floor()
         missing = (n - units.sum(1, keepdim=True)).round()
-        rank = (n * y - units).argsort(1, descending=True).argsort(1)
-        units = units + (rank < missing)
         top = y.argmax(1, keepdim=True)
+        rank = (n * y - units).scatter(1, top, torch.full_like(missing, 2)).argsort(1, descending=True).argsort(1)  # the top class first
+        units = units + (rank < missing)
         ahead = units.gather(1, top)
         tied = (units >= ahead).scatter(1, top, torch.zeros_like(top, dtype=torch.bool))
         loser = tied.to(torch.int8).argmax(1, keepdim=True)

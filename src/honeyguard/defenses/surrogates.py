@@ -57,41 +57,46 @@ class _Call:
     entering: Tensor
     out: Tensor
 
-    def patches(self) -> Tensor:
-        """What each weight of an output channel was multiplied with (N, weights, places), the bias last."""
-        module = self.module
-        found = self.entering[..., None]
-        if isinstance(module, nn.Conv2d):
-            found = F.unfold(self.entering, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
-        return found if module.bias is None else F.pad(found, (0, 0, 0, 1), value=1.0)
-
     def products(self, back: Tensor) -> Tensor:
         """Inner products (N, K, K) of the gradients, from what comes back (K, N, channels, places)."""
         if isinstance(self.module, nn.BatchNorm2d):
-            scaled = self.normalised().flatten(2)
-            left = right = torch.cat([(back * scaled).sum(3), back.sum(3)], 2)
+            left = right = (back * self.normalised()).sum(3, keepdim=True)
         else:
             patches = self.patches()
-            if patches.shape[2] < patches.shape[1]:  # fewer places than weights: ⟨B PᵀP, B⟩ without the gradients B Pᵀ
-                left, right = back @ (patches.mT @ patches), back
-            else:
-                left = right = back @ patches.mT
-        return left.flatten(2).transpose(0, 1) @ right.flatten(2).permute(1, 2, 0)
+            few = patches.shape[2] < patches.shape[1]  # places than weights: ⟨B PᵀP, B⟩ without the gradients B Pᵀ
+            left, right = (back @ (patches.mT @ patches), back) if few else (back @ patches.mT,) * 2
+        found = left.flatten(2).transpose(0, 1) @ right.flatten(2).permute(1, 2, 0)
+        if self.module.bias is not None:
+            biases = back.sum(3)
+            found += biases.transpose(0, 1) @ biases.permute(1, 2, 0)
+        return found
 
     def move(self, back: Tensor) -> Tensor:
         """How the outputs (N, channels, …) move when the weights move along the gradient of what comes back to them."""
-        return self._move(back.flatten(2) if back.ndim > 2 else back[..., None]).view_as(back)
-
-    def _move(self, back: Tensor) -> Tensor:
+        flat = back.flatten(2) if back.ndim > 2 else back[..., None]
         if isinstance(self.module, nn.BatchNorm2d):
-            scaled = self.normalised().flatten(2)
-            return (back * scaled).sum(2, keepdim=True) * scaled + back.sum(2, keepdim=True)
-        patches = self.patches()
-        return back @ (patches.mT @ patches) if patches.shape[2] < patches.shape[1] else back @ patches.mT @ patches
+            scaled = self.normalised()
+            found = (flat * scaled).sum(2, keepdim=True) * scaled
+        else:
+            patches = self.patches()
+            few = patches.shape[2] < patches.shape[1]
+            found = flat @ (patches.mT @ patches) if few else flat @ patches.mT @ patches
+        if self.module.bias is not None:
+            found = found + flat.sum(2, keepdim=True)
+        return found.view_as(back)
+
+    def patches(self) -> Tensor:
+        """What the weights of an output channel are multiplied with (N, weights, places)."""
+        module = self.module
+        if isinstance(module, nn.Conv2d):
+            return F.unfold(self.entering, module.kernel_size, module.dilation, module.padding, module.stride)  # type: ignore[arg-type]
+        return self.entering[..., None]
 
     def normalised(self) -> Tensor:
+        """What the weights of a batch normalisation are multiplied with (N, channels, places)."""
         module = self.module
-        return F.batch_norm(self.entering, module.running_mean, module.running_var, eps=module.eps)  # type: ignore[arg-type]
+        scaled = F.batch_norm(self.entering, module.running_mean, module.running_var, eps=module.eps)  # type: ignore[arg-type]
+        return scaled.flatten(2)
 
 
 def _watched(network: nn.Module, images: Tensor) -> tuple[list[_Call], Tensor]:
@@ -106,7 +111,7 @@ def _watched(network: nn.Module, images: Tensor) -> tuple[list[_Call], Tensor]:
 
     network.eval()
     with torch.enable_grad(), _hooked(layers, remember):
-        return calls, network(images)
+        return calls, network(images.detach().requires_grad_())  # so that frozen weights will do
 
 
 @contextmanager

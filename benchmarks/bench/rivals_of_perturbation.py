@@ -17,7 +17,7 @@ import torch
 from scipy.optimize import linprog
 from torch import Tensor, nn
 
-from honeyguard.defenses import DEFENSES, GRAD2, MAD, ModelGuardW
+from honeyguard.defenses import DEFENSES, GRAD2, MAD, Guarantee, ModelGuardW, ReverseSigmoid
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.defenses.simplex import MARGIN
 from honeyguard.defenses.surrogate_defense import SurrogateDefense, WithNetwork
@@ -106,7 +106,9 @@ def serving_costs(repeats: int) -> dict[str, dict[str, float]]:
     """Time of a served model over the undefended one, ten classes, for every output defense and for those with a surrogate."""
     network = NETWORK.fresh(SHAPE, 10, 0).eval()
     surrogate = NETWORK.fresh(SHAPE, 10, 1).eval()
-    defenses: dict[str, Output] = {name: kind() for name, kind in DEFENSES.items() if issubclass(kind, OutputDefense)}
+    promised = Guarantee(defense=ReverseSigmoid(keep_top1=False), max_l1=EPSILON)
+    kinds = {name: kind for name, kind in DEFENSES.items() if issubclass(kind, OutputDefense)}
+    defenses: dict[str, Output] = {name: promised if kind is Guarantee else kind() for name, kind in kinds.items()}
     exact = {f"{name}_surrogate": WithNetwork(d, surrogate) for name, d in defenses.items() if isinstance(d, SurrogateDefense)}
     found: dict[str, dict[str, float]] = {}
     for name, defense in (defenses | exact).items():

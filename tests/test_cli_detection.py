@@ -11,7 +11,7 @@ from honeyguard import artifacts
 from honeyguard.data import load
 from honeyguard.detection.dawn import Marked, Marks, save_marks
 from honeyguard.detection.thresholds import Thresholds
-from honeyguard.oracle import predict
+from honeyguard.oracle import LabelOnly, Local, predict
 from honeyguard.traffic import observed
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Protected
@@ -56,6 +56,13 @@ def test_features_are_what_the_classification_layer_reads() -> None:
     logits = network[-1](torch.as_tensor(queries.features))  # type: ignore[index]
     assert torch.softmax(logits, 1).detach().numpy() == pytest.approx(queries.answers, abs=1e-6)
     assert not network[-1]._forward_pre_hooks  # type: ignore[index]
+
+
+def test_an_oracle_that_shows_no_features_gets_thumbnails() -> None:
+    model = Protected(MLP.fresh(DIGITS.shape, 10, 0).eval())
+    queries = observed(LabelOnly(Local(model)), DIGITS.images[:5])
+    assert queries.features.shape == (5, 64) and (queries.answers.max(1) == 1).all()
+    assert observed(Local(model), DIGITS.images[:5]).features.shape == (5, 128)
 
 
 def test_calibrate_writes_thresholds_that_load(run: Run, models: Path, tmp_path: Path) -> None:

@@ -13,8 +13,7 @@ from honeyguard.data import load as load_data
 from honeyguard.detection import DETECTORS, thresholds
 from honeyguard.detection.dawn import load_marks
 from honeyguard.errors import UnknownNameError
-from honeyguard.inputs import open_oracle
-from honeyguard.models import Architecture
+from honeyguard.inputs import api_key, open_oracle
 from honeyguard.repro import derive, environment
 from honeyguard.terminal import console, messages
 from honeyguard.traffic import clients_of, observed
@@ -40,6 +39,8 @@ def calibrate(
     days: int = 1,
     fit_images: bool = False,
     network: str | None = None,
+    api_key_file: Path | None = None,
+    api_key_header: str = "Authorization",
     seed: int = 0,
 ) -> None:
     """Thresholds for suspicious clients, from the owner's own benign traffic, at a stated rate of false alarms.
@@ -47,7 +48,7 @@ def calibrate(
     A third of the images teaches the detectors what is benign; clients who send random ones of the others set the thresholds.
 
     Args:
-        model: the folder that customers' answers come from.
+        model: what customers' answers come from, as `extract ORACLE`; features are known of a folder alone.
         traffic: benign images as `protect --data`; repeat it to bring several sources.
         output: JSON file of the thresholds.
         detector: name of a detector; repeat it. All if not given.
@@ -56,18 +57,17 @@ def calibrate(
         days: of a client, from its first image on, for which that shall hold.
         fit_images: convert the images to the model's input shape.
         network: as `extract --network`.
+        api_key_file: as `extract --api-key-file`.
+        api_key_header: as `extract --api-key-header`.
         seed: of the random clients.
     """
     for name in detector:
         if name not in DETECTORS:
             raise UnknownNameError("detector", name, DETECTORS)
-    protected, manifest = artifacts.load(Path(model), Architecture(network).build() if network else None)
-    shape = tuple(manifest["input"]["shape"])
-    images = torch.cat([check_images(load_data(source, shape=shape if fit_images else None).images, shape) for source in traffic])
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive(seed, "order")))
-    third = len(images) // 3
-    with messages():
-        queries = observed(protected, images[order])
+    with messages(), open_oracle(model, network=network, key=api_key(api_key_file), key_header=api_key_header) as (oracle, shape, _):
+        images = torch.cat([check_images(load_data(source, shape=shape if fit_images else None).images, shape) for source in traffic])
+        order = torch.randperm(len(images), generator=torch.Generator().manual_seed(derive(seed, "order")))
+        queries, third = observed(oracle, images[order]), len(images) // 3
         fitted = {name: DETECTORS[name]().fit(queries[:third]) for name in detector}
         rounds = clients_of(queries[third:], length=days * client_day, streams=STREAMS, seed=derive(seed, "clients"))
         found = thresholds.calibrate(fitted, list(rounds), false_alarms, client_day=client_day)

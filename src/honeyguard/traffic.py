@@ -1,6 +1,7 @@
 """Benign traffic: what the detectors would see of images that customers send."""
 
 from collections.abc import Iterator
+from typing import cast
 
 import numpy as np
 import torch
@@ -9,21 +10,27 @@ from torch import Tensor, nn
 from honeyguard.detection import Queries
 from honeyguard.errors import DataError
 from honeyguard.models import find_head
-from honeyguard.oracle import predict
-from honeyguard.types import Protected
+from honeyguard.oracle import Local, predict
+from honeyguard.types import Oracle, Protected, Served
 
 
-def observed(protected: Protected, images: Tensor) -> Queries:
-    """The images (N, C, H, W), the features that the classification layer reads, and the answers."""
+def observed(oracle: Oracle | Protected, images: Tensor) -> Queries:
+    """The images (N, C, H, W), the features that the classification layer reads, and the answers.
+
+    Of an oracle that shows no features there are thumbnails in their place, as the gateway has them in front of another server.
+    """
+    model = oracle.model if isinstance(oracle, Local | Protected) else None
+    if not isinstance(model, Served):
+        return Queries.of(images.numpy(), predict(cast(Oracle, oracle), images).numpy())
     features: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         features.append(inputs[0].detach().clone())
 
-    network = protected.network.eval()
+    network = model.network.eval()
     head = network.get_submodule(find_head(network, images[:2])).register_forward_pre_hook(keep)
     try:
-        answers = predict(protected.model, images)
+        answers = predict(model, images)
     finally:
         head.remove()
     return Queries(images.numpy(), torch.cat(features).flatten(1).numpy(), answers.numpy())

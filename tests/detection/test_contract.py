@@ -94,6 +94,17 @@ def test_who_knows_nothing_of_benign_queries_refuses_to_start(name: str) -> None
         DETECTORS[name]().fit(FIT[:39])
 
 
+@pytest.mark.parametrize("name", DETECTORS)
+def test_features_of_another_model_are_refused_by_those_who_read_them(name: str) -> None:
+    watch, stream = fitted(name).start(), benign(20, 1)
+    other = Queries.of(stream.images, stream.answers)
+    if name in {"novelty", "out_of_distribution"}:
+        with pytest.raises(DataError, match="features of 4 numbers, as thresholds were calibrated with; got 64"):
+            watch.observe(other)
+    else:
+        assert watch.observe(other) == fitted(name).start().observe(stream)
+
+
 @pytest.mark.parametrize(
     ("name", "thief"),
     [

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,10 @@ class Fitted(ABC):
     Args:
         slack: how much more surprising than a benign query is let pass, > 0.
         state: what was learnt, by `fit`.
+    Raises (when it observes): DataError: a detector that `reads_features` is given other ones than it was fitted to.
     """
+
+    reads_features: ClassVar[bool] = False
 
     slack: float = 0.25
     state: Mapping[str, Array] | None = field(default=None, repr=False, compare=False)
@@ -33,7 +36,16 @@ class Fitted(ABC):
             raise DataError(
                 f"at least {LEAST} benign queries to fit a detector", str(len(benign)), "Bring more of the owner's own traffic."
             )
-        return replace(self, state=self.learn(benign))
+        return replace(self, state=self.learn(benign) | {"width": np.array([benign.features.shape[1]], np.float32)})
+
+    def check(self, queries: Queries) -> None:
+        """Raises: DataError: features of another model, or thumbnails instead of them."""
+        fitted = int(self.state["width"][0]) if self.state else 0
+        if self.reads_features and queries.features.shape[1] != fitted:
+            got = str(queries.features.shape[1])
+            raise DataError(
+                f"features of {fitted} numbers, as thresholds were calibrated with", got, "Calibrate on the model that answers."
+            )
 
     @abstractmethod
     def learn(self, benign: Queries) -> dict[str, Array]:
@@ -78,6 +90,7 @@ class SurpriseWatch:
     sum: "Cusum"
 
     def observe(self, queries: Queries) -> float:
+        self.detector.check(queries)
         return self.sum.add(surprise(self.detector.measure(queries, self.state), self.state["benign"]))
 
 

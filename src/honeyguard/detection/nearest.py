@@ -57,6 +57,7 @@ class NearestWatch:
         self._detector, self._levels, self._memory, self._sum, self._owner = detector, levels, memory, total, owner
 
     def observe(self, queries: Queries) -> float:
+        self._detector.check(queries)
         distances, ages = self._memory.take(self._detector.rows(queries), self._owner)
         known = ages > 0
         values, level = self._detector.strange(distances[known]), np.round(np.log2(ages[known])).astype(int)

@@ -1,6 +1,7 @@
 """Novelty: streams that go on to cover the space where a benign client would come back to where it was."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from honeyguard.detection.nearest import Nearest
 from honeyguard.detection.streams import Array, Queries
@@ -15,6 +16,8 @@ class Novelty(Nearest):
     Threat model: k-center and whoever else spreads its queries. Who draws from the benign distribution is as novel as a customer.
     Args: see `Nearest`.
     """
+
+    reads_features: ClassVar[bool] = True
 
     def rows(self, queries: Queries) -> Array:
         return queries.features

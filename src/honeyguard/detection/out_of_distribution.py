@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -22,6 +23,8 @@ class OutOfDistribution(Surprising):
     Deviations: classes are those that the model answers, so that no labels are needed; the covariance is shrunk by a tenth towards a
         multiple of the identity.
     """
+
+    reads_features: ClassVar[bool] = True
 
     def describe(self, benign: Queries) -> dict[str, Array]:
         features = benign.features.astype(np.float64)

@@ -123,7 +123,7 @@ def test_replicas_share_rates_in_redis_and_refuse_without_it(redis: tuple[str, s
 @pytest.mark.slow
 @pytest.mark.skipif(POSTGRES is None, reason="no PostgreSQL")
 def test_the_same_on_postgresql(tmp_path: Path) -> None:
-    prefix = []
+    prefix: list[str | Path] = []
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         for folder in (tmp_path, *list(tmp_path.parents)[:2]):
             folder.chmod(0o755)
@@ -137,7 +137,7 @@ def test_the_same_on_postgresql(tmp_path: Path) -> None:
         found.bind(("127.0.0.1", 0))
         port = found.getsockname()[1]
     options = f"-p {port} -h 127.0.0.1 -k {tmp_path / 'db'}"
-    control = [*prefix, f"{POSTGRES}/pg_ctl", "-D", data, "-w", "-s"]
+    control: list[str | Path] = [*prefix, f"{POSTGRES}/pg_ctl", "-D", data, "-w", "-s"]
     subprocess.run([*control, "-o", options, "-l", tmp_path / "db" / "log", "start"], **quiet)
     try:
         engine = open_store(f"postgresql+psycopg://owner@127.0.0.1:{port}/postgres")

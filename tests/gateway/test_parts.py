@@ -1,30 +1,38 @@
 """Parts of the gateway on their own: batches, rates in Redis, tables in PostgreSQL, and the configuration that the docs show."""
 
 import asyncio
+import gzip
+import json
+import logging
 import os
 import re
 import shutil
 import socket
 import subprocess
+import threading
 import time
 import tomllib
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from opentelemetry import trace as tracing
 
 from honeyguard.gateway import clients, ledger
 from honeyguard.gateway.batching import Batcher
 from honeyguard.gateway.budgets import Budgets, Wish
 from honeyguard.gateway.config import Config, read
 from honeyguard.gateway.ledger import Entry, Ledger
+from honeyguard.gateway.observability import ENDPOINT, JsonLines, trace
 from honeyguard.gateway.protocol import RequestError
 from honeyguard.gateway.rates import Rates
 from honeyguard.gateway.store import open_store
 from honeyguard.tables import construct
+from tests.gateway.serving import running
 
 POSTGRES = max(Path("/usr/lib/postgresql").glob("*/bin"), default=None)
 
@@ -153,3 +161,37 @@ def test_the_same_on_postgresql(tmp_path: Path) -> None:
         engine.dispose()
     finally:
         subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+
+
+def test_log_lines_are_json() -> None:
+    record = logging.LogRecord("honeyguard", logging.WARNING, "x", 1, "said %s", ('"a"\n',), None)
+    found = json.loads(JsonLines().format(record))
+    assert (found["level"], found["message"]) == ("warning", 'said "a"\n')
+
+
+@pytest.mark.slow
+def test_requests_are_spans_for_the_collector_that_the_environment_names(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bodies: list[bytes] = []
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            bodies.append(gzip.decompress(b) if (b := self.rfile.read(int(self.headers["Content-Length"])))[:2] == b"\x1f\x8b" else b)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv(ENDPOINT, f"http://127.0.0.1:{server.server_port}")
+        trace()
+        with running(folder, Config(state=str(tmp_path))) as up:
+            assert up.infer().status_code == 200
+        provider = tracing.get_tracer_provider()
+        provider.shutdown()  # type: ignore[attr-defined]
+        server.shutdown()
+    assert b"/v2/models/{model}/infer" in b"".join(bodies)
+    assert up.key.encode() not in b"".join(bodies)

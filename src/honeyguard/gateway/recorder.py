@@ -178,4 +178,7 @@ def _also(connection: Connection, findings: Findings, taken: Taken[Seen | None])
     for entry, seen in zip(taken.entries, taken.companions, strict=True):
         if seen is not None and seen.marked:
             remember(connection, entry, seen.images, seen.answers, seen.marked, seen.told)
-    return findings.act(connection)
+    events = findings.act(connection)
+    for found in events:
+        log.warning("%s", found.body)
+    return events

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from honeyguard.gateway.journal import Journal, Taken, left_over
 from honeyguard.gateway.ledger import Also, Entry, Ledger, event
@@ -165,7 +164,7 @@ class Recorder:
                 self._ledger.append(entries, taken.path.stem, lambda connection: _also(connection, findings, taken))
                 taken.done()
                 self._ledger.forget_journal(taken.path.stem)
-            except SQLAlchemyError as error:
+            except Exception as error:  # whatever it is: an entry is never given up
                 log.error("ledger: %s; %d entries wait", type(error).__name__, self.waiting)
                 if self._stop.is_set():
                     return

@@ -261,13 +261,13 @@ def throughput(root: Path) -> str:
     sides = {"bare": "bare ONNX Runtime", "full": "the whole gateway"} | ({"mlserver": "MLServer"} if record["mlserver"] else {})
     columns = [
         *(f"{name}: requests a second (p50, p99 in ms)" for name in sides.values()),
-        *(f"whole over {sides[s]}" for s in sides if s != "full"),
+        *(f"whole over {sides[s]}: throughput, processor time" for s in sides if s != "full"),
     ]
     rows = [
         [
             f"{case}, {key[1:]}",
             *("{per_second:.0f} ({p50_ms:.2g}, {p99_ms:.2g})".format(**found[side]) for side in sides),
-            *("{median:.2f} [{low:.2f}, {high:.2f}]".format(**found["ratios"][side]) for side in sides if side != "full"),
+            *("{median:.2f} [{low:.2f}, {high:.2f}], {processor:.2f}".format(**found["ratios"][side]) for side in sides if side != "full"),
         ]
         for case, cases in record["cases"].items()
         for key, found in cases.items()

@@ -103,16 +103,19 @@ def environment_of_mlserver(folder: Path) -> Path | None:
     return python
 
 
-def wrk(port: int, connections: int, seconds: int, root: Path, key: str) -> dict[str, float]:
-    """Requests a second and milliseconds of one run. Raises: RuntimeError: answers that are none."""
+def wrk(server: Server, connections: int, seconds: int, root: Path, key: str) -> dict[str, float]:
+    """Requests a second, milliseconds of latency and of processor time a request. Raises: RuntimeError: answers that are none."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(root / "post.lua")]
+    before = server.processor()
     given = os.environ | {"BODY": str(root / "body.json"), "KEY": key}
     out = subprocess.run(
-        [*command, f"http://127.0.0.1:{port}/v2/models/model/infer"], env=given, capture_output=True, text=True, check=True
+        [*command, f"http://127.0.0.1:{server.port}/v2/models/model/infer"], env=given, capture_output=True, text=True, check=True
     ).stdout
     if "Non-2xx" in out or "Socket errors" in out:
         raise RuntimeError(out)
     found: dict[str, float] = {"per_second": float(re.search(r"Requests/sec:\s+([\d.]+)", out)[1])}  # type: ignore[index]
+    requests = float(re.search(r"(\d+) requests in", out)[1])  # type: ignore[index]
+    found["processor_ms"] = 1e3 * (server.processor() - before) / requests
     for percent in (50, 99):
         value, unit = re.search(rf"{percent}%\s+([\d.]+)(us|ms|s)", out).groups()  # type: ignore[union-attr]
         found[f"p{percent}_ms"] = float(value) * {"us": 1e-3, "ms": 1, "s": 1e3}[unit]
@@ -141,7 +144,7 @@ def compare(case: str, root: Path, python: Path | None, turns: int, seconds: int
             runs: dict[str, list[dict[str, float]]] = {name: [] for name in sides}
             for turn in range(turns + 1):
                 for name in sides if turn % 2 else reversed(sides):
-                    runs[name].append(wrk(sides[name].port, connections, seconds, root, key))
+                    runs[name].append(wrk(sides[name], connections, seconds, root, key))
             kept = {name: of_side[1:] for name, of_side in runs.items()}  # the first turn warms up
             found[f"c{connections}"] = {name: medians(of_side) for name, of_side in kept.items()} | {
                 "ratios": {name: ratios(kept["full"], of_side) for name, of_side in kept.items() if name != "full"}
@@ -157,9 +160,10 @@ def medians(runs: list[dict[str, float]]) -> dict[str, float]:
 
 
 def ratios(ours: list[dict[str, float]], theirs: list[dict[str, float]]) -> dict[str, float]:
-    """Of the throughput, turn by turn."""
+    """Of the throughput, turn by turn; and of the processor time a request, theirs over ours, which a busy machine doesn't change."""
     each = sorted(a["per_second"] / b["per_second"] for a, b in zip(ours, theirs, strict=True))
-    return {"median": statistics.median(each), "low": each[0], "high": each[-1]}
+    processor = statistics.median(b["processor_ms"] / a["processor_ms"] for a, b in zip(ours, theirs, strict=True))
+    return {"median": statistics.median(each), "low": each[0], "high": each[-1], "processor": processor}
 
 
 def main(*, output: Path, turns: int = 9, seconds: int = 2, mlserver_venv: Path = Path("runs/mlserver-venv")) -> None:
@@ -183,6 +187,7 @@ def main(*, output: Path, turns: int = 9, seconds: int = 2, mlserver_venv: Path 
         content["mlserver"] = python is not None
         at = cases[HEADLINE]
         content["headline"] = {f"full_over_bare_c{c}": at[f"c{c}"]["ratios"]["bare"]["median"] for c in CONNECTIONS}
+        content["headline"] |= {f"processor_full_over_bare_c{c}": at[f"c{c}"]["ratios"]["bare"]["processor"] for c in CONNECTIONS}
         if python is not None:
             content["headline"]["over_mlserver_c8"] = at["c8"]["ratios"]["mlserver"]["median"]
 

@@ -73,6 +73,12 @@ class Server:
         pid = self.process.pid if self.process is not None else 0
         return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
 
+    def processor(self) -> float:
+        """Seconds of processor time so far, of all threads."""
+        pid = self.process.pid if self.process is not None else 0
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
     def _up(self) -> bool:
         try:
             if self.ready is None:

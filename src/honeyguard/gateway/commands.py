@@ -20,6 +20,7 @@ try:
     from honeyguard.gateway import ledger as records
     from honeyguard.gateway import marks as marks_table
     from honeyguard.gateway.config import Config, read
+    from honeyguard.gateway.observability import JsonLines, trace
     from honeyguard.gateway.replay import replayed
     from honeyguard.gateway.store import clients as client_table
     from honeyguard.gateway.store import open_store
@@ -43,6 +44,7 @@ def serve(
     defense: tuple[str, ...] = (),
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
+    json_logs: bool = False,
 ) -> None:
     """Serve a protected model, or stand in front of a server that is already there. Nobody gets an answer without a key.
 
@@ -60,8 +62,12 @@ def serve(
         defense: output defense on what upstream answers, name:parameter=value,…; repeat it, and they apply in order.
         tls_cert: certificate chain in PEM; answers https.
         tls_key: its key.
+        json_logs: one JSON object a line, on standard error.
     """
-    logging.basicConfig(level=logging.INFO, format="%(message)s", handlers=[RichHandler(console=Console(stderr=True), show_path=False)])
+    handler = logging.StreamHandler() if json_logs else RichHandler(console=Console(stderr=True), show_path=False)
+    handler.setFormatter(JsonLines() if json_logs else logging.Formatter("%(message)s"))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+    trace()
     given = {"state": state, "database": database, "model": model, "upstream": upstream, "defenses": defense or None}
     settings = _settings(config, **given)
     launch.serve(launch.application(settings, folder), settings, host=host, port=port, certificate=tls_cert, key=tls_key)

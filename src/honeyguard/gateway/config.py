@@ -44,7 +44,7 @@ class Ledger:
     """
 
     images: bool = False
-    seconds: float = 0.2
+    seconds: float = 0.5
     backlog: int = 20_000
 
 
@@ -68,7 +68,7 @@ class Policy:
     delay: float = 1.0
     perturbation: str = "reverse_sigmoid:beta=1.0"
     clients: int = 10_000
-    share: float = 0.2
+    share: float = 0.1
 
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:

@@ -128,8 +128,8 @@ class Suspicion:
 
     def _step(self, connection: Connection, client: str | None) -> Entry | None:
         """The next step down the ladder; None for a client who is at its end."""
-        reached, ladder = connection.execute(select(clients.c.step).where(clients.c.id == client)).scalar_one(), self._policy.ladder
-        if reached >= len(ladder):
+        reached, ladder = connection.execute(select(clients.c.step).where(clients.c.id == client)).scalar(), self._policy.ladder
+        if reached is None or reached >= len(ladder):
             return None
         step = ladder[reached]
         values: dict[str, Any] = {"step": reached + 1} | ({} if step == "log" else {"mode": step})

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from honeyguard.gateway.journal import Journal, Taken, left_over
 from honeyguard.gateway.ledger import Also, Entry, Ledger, event
@@ -165,7 +164,7 @@ class Recorder:
                 self._ledger.append(entries, taken.path.stem, lambda connection: _also(connection, findings, taken))
                 taken.done()
                 self._ledger.forget_journal(taken.path.stem)
-            except SQLAlchemyError as error:
+            except Exception as error:  # whatever it is: an entry is never given up
                 log.error("ledger: %s; %d entries wait", type(error).__name__, self.waiting)
                 if self._stop.is_set():
                     return
@@ -178,4 +177,7 @@ def _also(connection: Connection, findings: Findings, taken: Taken[Seen | None])
     for entry, seen in zip(taken.entries, taken.companions, strict=True):
         if seen is not None and seen.marked:
             remember(connection, entry, seen.images, seen.answers, seen.marked, seen.told)
-    return findings.act(connection)
+    events = findings.act(connection)
+    for found in events:
+        log.warning("%s", found.body)
+    return events

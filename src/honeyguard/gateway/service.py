@@ -146,8 +146,9 @@ class Gateway:
         try:
             await self._spend(Wish("", 0))
         except RequestError as error:
-            reached = error.status == 403  # nobody has that id
-        return reached and not self.recorder.full and await self.backend.ready()
+            if error.status != 403:  # nobody has that id
+                return False
+        return not self.recorder.full and await self.backend.ready()
 
     async def close(self) -> None:
         await self.backend.close()

@@ -126,7 +126,7 @@ def test_thresholds_of_another_model_stop_the_start(folder: Path, tmp_path: Path
     found = Thresholds(detectors=fitted, values={"out_of_distribution": 1.0}, **figures)
     (tmp_path / "other.json").write_text(json.dumps(found.content()))
     config = Config(state=str(tmp_path / "state"), policy=Policy(thresholds=str(tmp_path / "other.json")))
-    with pytest.raises(ParameterError, match="of this model; got others: ValueError with 64 features"):
+    with pytest.raises(ParameterError, match="of this model; got others: DataError with 64 features"):
         launch.build(config, folder)
 
 

@@ -66,14 +66,14 @@ class ReverseSigmoid(OutputDefense):
 
     def _perturbed(self, y: Tensor) -> Tensor:
         high = y.amax(1, keepdim=True)
-        s = (y / _rest(y, high)).log_().mul_(self.gamma).sigmoid_()  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
+        s = (y / _rest(y, high)).log().mul_(self.gamma).sigmoid_()  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
         if not self.keep_top1:
             perturbed = y - self.beta * (s - 0.5)  # y - r(y), eq. 3
         else:
             beta = _largest_keeping_top1(y, high, s).clamp_max(self.beta)
-            perturbed = torch.addcmul(y, beta, s.sub_(0.5), value=-1)
+            perturbed = torch.addcmul(y, beta, s - 0.5, value=-1)
             perturbed = _with_lead(perturbed, y, high)
-        return perturbed.div_(perturbed.sum(1, keepdim=True))  # α, eq. 4
+        return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
 
     def _perturbed_row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""
@@ -105,7 +105,7 @@ def _with_lead(perturbed: Tensor, y: Tensor, high: Tensor) -> Tensor:
     """`LEAD` more for the top class."""
     if torch.compiler.is_compiling():  # fewer steps; eager, comparing and choosing are slow
         return torch.where(y == high, perturbed + LEAD, perturbed)
-    return perturbed + (y - high).mul_(1e6).add_(LEAD).clamp_min_(0)
+    return perturbed + (y - high).mul_(1e6).add_(LEAD).clamp_min(0)
 
 
 def _largest_keeping_top1(y: Tensor, high: Tensor, s: Tensor) -> Tensor:

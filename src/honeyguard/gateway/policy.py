@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, select, update
 
 from honeyguard.detection.streams import Queries, Watch
 from honeyguard.detection.thresholds import Thresholds
-from honeyguard.errors import ParameterError
+from honeyguard.errors import DataError, ParameterError
 from honeyguard.gateway.config import Policy
 from honeyguard.gateway.ledger import Entry, event
 from honeyguard.gateway.metrics import Metrics
@@ -59,7 +59,7 @@ class Suspicion:
         try:
             for made in self._thresholds.detectors.values():
                 made.start().observe(_together([seen]))
-        except (ValueError, IndexError) as error:
+        except (DataError, ValueError, IndexError) as error:
             got = f"others: {type(error).__name__} with {'thumbnails' if features is None else f'{features} features'}"
             raise ParameterError(
                 "policy.thresholds of this model", got, "Run `honeyguard calibrate` with the model that is served."

@@ -22,7 +22,7 @@ BOOK = 256
 class ModelGuardS(OutputDefense):
     """Answer with the first code of a book that lies within an L1 budget and has the same top class.
 
-    Source: Tang, Dai, DiSalvo, Chen, Chen, Zhou, Chen: ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks,
+    Source: Tang, Dai, DiValentin, Ding, Hass, Gong, Chen, Li: ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks,
         USENIX Security 2024; the strong version, ordered incremental quantisation.
     Threat model: bounds what an answer can say, whoever reads it, the thief who knows the defense among them. Doesn't stop one who reads
         labels.

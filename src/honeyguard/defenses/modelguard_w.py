@@ -13,7 +13,7 @@ from honeyguard.defenses.simplex import cheapest
 class ModelGuardW(OutputDefense):
     """Within an L1 budget, answer what is least likely under the true probabilities, with the top class kept.
 
-    Source: Tang, Dai, DiSalvo, Chen, Chen, Zhou, Chen: ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks,
+    Source: Tang, Dai, DiValentin, Ding, Hass, Gong, Chen, Li: ModelGuard: Information-Theoretic Defense Against Model Extraction Attacks,
         USENIX Security 2024; the weak version, against thieves who train on what they get.
     Threat model: spoils the answers for a thief who reads them as given. Doesn't stop one who reads labels; one who knows the defense
         regains most (partial Bayes).

@@ -32,12 +32,10 @@ results: $(VENV)/installed
 	for suite in $(SUITES); do \
 	  $(BIN)/honeyguard benchmark benchmarks/$$suite.toml --output results/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
 	done
-	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
 	for script in $(SCRIPTS); do $(BIN)/python benchmarks/$$script.py --output results/$$script.json || exit 1; done
 
 # Speed beside a rival's and cost in the served graph, one thread: minutes.
 bench: $(VENV)/installed
-	$(BIN)/python -m pip install --quiet --editable ".[rivals]"
 	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/bench/perturbation.py --output results/bench/perturbation.json
 
 readme: $(VENV)/installed

@@ -102,7 +102,7 @@ def fit(network: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, *, 
     images, targets = images.to(device), targets.to(device)
     last = recipe.bf16 if recipe.channels_last is None else recipe.channels_last
     layout = torch.channels_last if last else torch.contiguous_format
-    _lay_out(network, layout)
+    network.to(memory_format=layout)  # type: ignore[call-overload]
     augment = AUGMENTATIONS[recipe.augment]
     steps_an_epoch = sum(len(part) > 1 for part in torch.arange(len(images)).split(recipe.batch))
     epochs = max(recipe.epochs, -(-recipe.least_steps // steps_an_epoch))
@@ -125,15 +125,7 @@ def fit(network: nn.Module, images: Tensor, targets: Tensor, recipe: Recipe, *, 
             if not total < float("inf"):
                 raise TrainingError("a finite training loss", f"{total} in epoch {epoch + 1}", "Lower the learning rate.")
             log.debug("epoch %d/%d, loss %.3f", epoch + 1, epochs, total / len(images))
-    return _lay_out(network, torch.contiguous_format).eval()
-
-
-def _lay_out(network: nn.Module, layout: torch.memory_format) -> nn.Module:
-    """Keep the weights of convolutions in that layout, in place."""
-    for parameter in network.parameters():
-        if parameter.ndim == 4:
-            parameter.data = parameter.data.contiguous(memory_format=layout)
-    return network
+    return network.to(memory_format=torch.contiguous_format).eval()  # type: ignore[call-overload,no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,9 +11,15 @@ from honeyguard.defenses.outputs import OutputDefense, Strength
 from honeyguard.errors import ParameterError
 
 GAMMAS = {"mnist": 0.2, "fashion_mnist": 0.4, "cifar10": 0.1}
-LEAD, MARGIN = 5e-7, 1e-6
-"""What the top class is given before and what is kept from β, so that rounding can't decide between two classes that are as likely."""
-FEW, BLOCK = 64, 2**15
+SHY = 1 - 1e-3
+"""Share of the largest β that is used: at the limit itself two classes tie, and rounding would decide."""
+NEAR = 1 - 1e-6
+"""Share of the top class's answer from which on rounding may decide."""
+TINY = 1e-30
+"""Keeps a uniform row from 0 / 0."""
+SURE = 0.99
+"""From here on 1 - y has lost digits that the sum of the other classes still has."""
+FEW, BLOCK = 64, 2**17
 """Numbers for which PyTorch's calls cost more than the arithmetic, and numbers that stay in the cache."""
 
 
@@ -34,7 +40,8 @@ class ReverseSigmoid(OutputDefense):
     Example:
         >>> ReverseSigmoid(beta=0.5, gamma=0.2)(torch.tensor([[0.7, 0.2, 0.1]])).argmax().item()
         0
-    Deviations: `keep_top1`; the paper keeps the top class only where β is small enough.
+    Deviations: `keep_top1`; the paper keeps the top class only where β is small enough. A row whose two likeliest classes differ by less than
+        rounding tells apart stays as it is.
     """
 
     strength: ClassVar[Strength] = Strength("beta", 0, 1)
@@ -56,63 +63,73 @@ class ReverseSigmoid(OutputDefense):
 
     def __call__(self, probabilities: Tensor) -> Tensor:
         y = probabilities
-        if torch.compiler.is_compiling():  # a graph has no branches
-            return self._perturbed(y)
-        if y.numel() > BLOCK:
-            return torch.cat([self._perturbed(_by_class(part)) for part in y.split(max(1, BLOCK // y.shape[1]))])
+        if torch.compiler.is_compiling():
+            return self._graph(y)
         if y.numel() <= FEW and y.is_cpu and not y.requires_grad:
-            return torch.tensor([self._perturbed_row(row) for row in y.tolist()], dtype=y.dtype).view(y.shape)
-        return self._perturbed(y)
+            return torch.tensor([self._row(row) for row in y.tolist()], dtype=y.dtype).view(y.shape)
+        return torch.cat([self._rows(part) for part in y.split(max(1, BLOCK // y.shape[1]))])
 
-    def _perturbed(self, y: Tensor) -> Tensor:
+    def _rows(self, y: Tensor) -> Tensor:
         high = y.amax(1, keepdim=True)
-        s = (y / _rest(y, high)).log().mul_(self.gamma).sigmoid_()  # s(γ·s⁻¹(y)); exact at 0 and 1, where the logit is infinite
+        bend, bend_high = self._bend(y), self._bend(high)
+        sure = high.gt(SURE).nonzero()[:, 0]
+        if len(sure):
+            top = y[sure].argmax(1, keepdim=True)
+            others = y[sure].scatter(1, top, 0).sum(1, keepdim=True)
+            bend_high.index_copy_(0, sure, self._bend_of_odds(high[sure] / others))
+            bend.index_put_((sure, top[:, 0]), bend_high[sure, 0])
         if not self.keep_top1:
-            perturbed = y - self.beta * (s - 0.5)  # y - r(y), eq. 3
-        else:
-            beta = _largest_keeping_top1(y, high, s).clamp_max(self.beta)
-            perturbed = torch.addcmul(y, beta, s - 0.5, value=-1)
-            perturbed = _with_lead(perturbed, y, high)
-        return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4
+            return _normalised(torch.sub(y, bend, alpha=self.beta))
+        low = y.amin(1, keepdim=True)
+        beta = _largest(self.beta, high - low, bend_high - self._bend(low))
+        perturbed = torch.addcmul(y, bend, beta, value=-1)
+        near = perturbed >= (high - beta * bend_high) * NEAR
+        found = _normalised(perturbed)
+        if int(near.count_nonzero()) > len(y):  # more than the top class alone, somewhere
+            rows = near.sum(1).gt(1).nonzero()[:, 0]
+            flipped = rows[found[rows].argmax(1) != y[rows].argmax(1)]
+            found = found.index_copy(0, flipped, y[flipped])
+        return found
 
-    def _perturbed_row(self, y: list[float]) -> list[float]:
+    def _bend(self, y: Tensor) -> Tensor:
+        """r(y) / β = s(γ·s⁻¹(y)) - ½, eq. 3; exact at 0 and 1, where the logit is infinite."""
+        return torch.logit(y, 0).mul_(self.gamma).sigmoid_() - 0.5
+
+    def _bend_of_odds(self, odds: Tensor) -> Tensor:
+        """The same from y / (1 - y)."""
+        return torch.sigmoid(odds.log() * self.gamma) - 0.5
+
+    def _row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""
-        gamma, beta, high, total, small = self.gamma, self.beta, max(y), sum(y), sum([p for p in y if p <= 0.5])
-        s = [p**gamma / (p**gamma + (total - p if p <= 0.5 else small) ** gamma) for p in y]
+        gamma, beta, total, small = self.gamma, self.beta, sum(y), sum([p for p in y if p <= 0.5])
+        bend = [p**gamma / (p**gamma + (total - p if p <= 0.5 else small) ** gamma) - 0.5 for p in y]
         if self.keep_top1:
-            beta = min(beta, (high - min(y)) / (max(s) - min(s) + MARGIN))
-        lead = LEAD if self.keep_top1 else 0.0
-        perturbed = [p - beta * (q - 0.5) + (lead if p == high else 0.0) for p, q in zip(y, s, strict=True)]
+            beta = min(beta, (max(y) - min(y)) / (max(bend) - min(bend) + TINY) * SHY)
+        perturbed = [p - beta * b for p, b in zip(y, bend, strict=True)]
+        if self.keep_top1 and perturbed.index(max(perturbed)) != y.index(max(y)):
+            return y
         total = sum(perturbed)
         return [p / total for p in perturbed]
 
-
-def _by_class(y: Tensor) -> Tensor:
-    """The same rows; few classes lie one after the other in memory, so that sums and maxima over them run on many rows at once."""
-    return y.t().contiguous().t() if y.shape[1] <= FEW else y
-
-
-def _rest(y: Tensor, high: Tensor) -> Tensor:
-    """1 - y as the sum of the other classes, because float32 holds little of 1 - y for y near 1, and the logit needs it."""
-    if torch.compiler.is_compiling() and y.shape[1] <= FEW:  # one step in a graph
-        return y @ (1 - torch.eye(y.shape[1], dtype=y.dtype, device=y.device))
-    likely = torch.nn.functional.hardshrink(y, 0.5)  # 0 but for a class above ½, of which there is one at most
-    others = (y - likely).sum(1, keepdim=True)
-    return torch.addcmul(1 - y, likely, (others - (1 - high)) / high)
+    def _graph(self, y: Tensor) -> Tensor:
+        """The same in few steps and without branches; 1 - y is the sum of the others in every row."""
+        others = y @ (1 - torch.eye(y.shape[1], dtype=y.dtype, device=y.device))
+        twice = torch.tanh(torch.log(y / others) * (self.gamma / 2))  # 2 r(y) / β
+        if not self.keep_top1:
+            return _normalised(y - twice * (self.beta / 2))
+        spread, steep = (t.amax(1, keepdim=True) - t.amin(1, keepdim=True) for t in (y, twice))
+        return _normalised(y - _largest(self.beta / 2, spread, steep) * twice)
 
 
-def _with_lead(perturbed: Tensor, y: Tensor, high: Tensor) -> Tensor:
-    """`LEAD` more for the top class."""
-    if torch.compiler.is_compiling():  # fewer steps; eager, comparing and choosing are slow
-        return torch.where(y == high, perturbed + LEAD, perturbed)
-    return perturbed + (y - high).mul_(1e6).add_(LEAD).clamp_min(0)
-
-
-def _largest_keeping_top1(y: Tensor, high: Tensor, s: Tensor) -> Tensor:
-    """Per row (N, 1), the largest β with y_top - β·s_top ≥ y_j - β·s_j for every j; less a hair, so that they don't tie.
+def _largest(beta: float, spread: Tensor, steep: Tensor) -> Tensor:
+    """Per row (N, 1), the largest β' ≤ β with y_top - r(y_top) ≥ y_j - r(y_j) for every j, from max - min of a row and of its r / β.
 
     That is the smallest (y_top - y_j) / (s_top - s_j), and the least likely class has it. The slope of the chord of s(γ·s⁻¹(p)) between
     y_j and y_top grows as y_j falls, for the chord is never steeper than the curve at y_j: the curve is concave up to ½, and beyond it
     point-symmetric about (½, ½), where y_top ≤ 1 - y_j leaves the chord no steeper part to end in.
     """
-    return (high - y.amin(1, keepdim=True)) / (s.amax(1, keepdim=True) - s.amin(1, keepdim=True) + MARGIN)
+    return (spread / (steep + TINY) * SHY).clamp_max(beta)
+
+
+def _normalised(perturbed: Tensor) -> Tensor:
+    return perturbed / perturbed.sum(1, keepdim=True)  # α, eq. 4

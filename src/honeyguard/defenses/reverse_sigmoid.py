@@ -40,8 +40,8 @@ class ReverseSigmoid(OutputDefense):
     Example:
         >>> ReverseSigmoid(beta=0.5, gamma=0.2)(torch.tensor([[0.7, 0.2, 0.1]])).argmax().item()
         0
-    Deviations: `keep_top1`; the paper keeps the top class only where β is small enough. A row whose two likeliest classes differ by less than
-        rounding tells apart stays as it is.
+    Deviations: `keep_top1`; the paper keeps the top class only where β is small enough. A row whose two likeliest classes differ by less
+        than rounding tells apart stays as it is.
     """
 
     strength: ClassVar[Strength] = Strength("beta", 0, 1)

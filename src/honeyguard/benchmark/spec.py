@@ -88,7 +88,8 @@ class Thief:
     Args:
         pool: `held_out` (the held-out images and their distorted copies), `clean` (without the copies), `few` (some of these), or one of
             the suite's `pools`.
-        answer: how it reads answers; one whose `defense` is "served" knows the last defense of whatever chain it attacks.
+        answer: how it reads answers; one whose `defense` is "served", or one of its `defenses`, knows the last defense of whatever chain it
+            attacks.
         against: names of the defenses that it attacks; none for all.
         colluding: names of defenses that serve other clients, whose answers to the same images are averaged with its own.
         twins: thieves with the same word here start from the same substitute and seed, so that they differ in their strategy alone.
@@ -177,13 +178,15 @@ class Suite:
 
     def informed(self, thief: Thief, defense: str) -> Thief:
         """The thief as it attacks that defense, which it may know. Raises: ParameterError: there is none to know."""
-        if thief.answer.get("defense") != SERVED:
+        known = [thief.answer.get("defense"), *thief.answer.get("defenses", ())]
+        if SERVED not in known:
             return thief
         if not (chain := self.defenses[defense]):
             raise ParameterError(
                 "a defense for the thief to know", f"{defense!r}, which is none", f"Leave it out of {thief.name!r}.against."
             )
-        return dataclasses.replace(thief, answer=thief.answer | {"defense": chain[-1]})
+        parts = {"defense": chain[-1]} if "defense" in thief.answer else {"defenses": [chain[-1] if k == SERVED else k for k in known[1:]]}
+        return dataclasses.replace(thief, answer=thief.answer | parts)
 
     def __post_init__(self) -> None:
         for chain in self.defenses.values():

@@ -161,7 +161,7 @@ def test_ctrl_c_leaves_nothing(run: Run, tmp_path: Path, monkeypatch: pytest.Mon
     def interrupt(*_: object, **__: object) -> Tensor:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("honeyguard.cli.runner.run", interrupt)
+    monkeypatch.setattr("honeyguard.cli.records.runner.run", interrupt)
     code, said = run("demo", "--output", tmp_path / "demo")
     assert code == 130
     assert "interrupted" in said

@@ -64,6 +64,6 @@ def code_fingerprint() -> str:
     digest = hashlib.sha256()
     for path in sorted(SOURCE.rglob("*.py")):
         name = path.relative_to(SOURCE)
-        if name.parts[0] not in {"report", "gateway", "cli.py"}:
+        if name.parts[0] not in {"report", "gateway", "cli"}:
             digest.update(str(name).encode() + path.read_bytes())
     return digest.hexdigest()

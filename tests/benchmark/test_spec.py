@@ -7,7 +7,7 @@ import pytest
 
 from honeyguard import tables
 from honeyguard.benchmark.spec import PARTS, Suite, read
-from honeyguard.cli import DEMO
+from honeyguard.cli.records import DEMO
 from honeyguard.errors import DataError, HoneyguardError, ParameterError, UnknownNameError
 
 construct = partial(tables.construct, parts=PARTS)

@@ -3,10 +3,22 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from honeyguard.defenses import ReverseSigmoid, Rounding
+from honeyguard.defenses import (
+    GRAD2,
+    MAD,
+    AdaptiveMisinformation,
+    GaussianNoise,
+    LabelOnly,
+    ModelGuardS,
+    ModelGuardW,
+    ReverseSigmoid,
+    Rounding,
+)
+from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.defenses.tune import Utility, cost, tune
 from honeyguard.errors import AnswerError, DataError, ParameterError
 from honeyguard.metrics import calibration_error
+from honeyguard.training import Network
 
 ANSWERS = torch.softmax(4 * torch.randn(300, 10, generator=torch.Generator().manual_seed(0)), 1)
 LABELS = torch.multinomial(ANSWERS, 1, generator=torch.Generator().manual_seed(1)).squeeze(1)
@@ -32,6 +44,19 @@ def test_a_loose_budget_allows_everything() -> None:
     assert tune(ReverseSigmoid(), ANSWERS, Utility(l1=2)).defense.beta == 1
 
 
+@pytest.mark.parametrize("kind", [GaussianNoise, MAD, GRAD2, ModelGuardW, ModelGuardS, AdaptiveMisinformation, Rounding])
+def test_each_has_a_strength_that_costs_more(kind: type[OutputDefense]) -> None:
+    strength = kind.strength
+    assert strength is not None
+    found = tune(kind(), ANSWERS, Utility(l1=2))
+    assert getattr(found.defense, strength.parameter) == strength.strongest
+    costs = dict(found.curve)
+    assert (costs[strength.weakest].l1 or 0) < 0.1 < (costs[strength.strongest].l1 or 0)
+    half = tune(kind(), ANSWERS, Utility(l1=(costs[strength.strongest].l1 or 0) / 2))
+    assert (half.cost.l1 or 0) <= (costs[strength.strongest].l1 or 0) / 2
+    assert type(getattr(half.defense, strength.parameter)) is type(getattr(kind(), strength.parameter))
+
+
 def test_calibration_needs_labels_and_is_kept() -> None:
     budget = Utility(calibration_error=0.1)
     with pytest.raises(DataError, match="labels"):
@@ -52,7 +77,9 @@ def test_an_unreachable_budget_names_the_nearest() -> None:
 
 def test_bad_input() -> None:
     with pytest.raises(ParameterError, match="strength"):
-        tune(Rounding(), ANSWERS, Utility(l1=1))
+        tune(LabelOnly(), ANSWERS, Utility(l1=1))
+    with pytest.raises(ParameterError, match="MAD with a surrogate"):
+        tune(MAD(surrogate=Network()), ANSWERS, Utility(l1=1))
     with pytest.raises(AnswerError):
         tune(ReverseSigmoid(), ANSWERS * 2, Utility(l1=1))
     with pytest.raises(DataError):

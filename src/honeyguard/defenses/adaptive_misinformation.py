@@ -1,11 +1,13 @@
 """Wrong answers to images that are not of the task: Adaptive Misinformation."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
+from honeyguard.defenses.outputs import Strength
 from honeyguard.defenses.surrogate_defense import SurrogateDefense
 from honeyguard.repro import derive
 from honeyguard.training import Network, fit
@@ -32,6 +34,8 @@ class AdaptiveMisinformation(SurrogateDefense):
     Deviations: the largest probability tells unusual images; the paper's victim is trained with outlier exposure besides. Without a network
         the probabilities in reverse order are the misinformation, so that the defense works on probabilities alone.
     """
+
+    strength: ClassVar[Strength] = Strength("tau", 0, 1)
 
     tau: float = 0.5
     nu: float = 1000.0

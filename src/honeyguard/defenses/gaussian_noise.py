@@ -2,12 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.defenses.outputs import OutputDefense, Strength
 
 GRID = 1024
 """Rows are told apart by their probabilities in units of 1/1024."""
@@ -36,6 +37,8 @@ class GaussianNoise(OutputDefense):
         1/1024, and the seed: repeated queries gain nothing, neither do images so alike that the rounded row is the same. The hash is no
         cryptographic one, because it has to run inside an exported graph.
     """
+
+    strength: ClassVar[Strength] = Strength("std", 0, 10)
 
     std: float = 1.0
     seed: int = 0

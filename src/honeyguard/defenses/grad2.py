@@ -1,10 +1,12 @@
 """Perturbations that turn a thief's gradient round: GRAD²."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
+from honeyguard.defenses.outputs import Strength
 from honeyguard.defenses.simplex import cheapest
 from honeyguard.defenses.surrogate_defense import SurrogateDefense
 from honeyguard.defenses.surrogates import alignment
@@ -30,6 +32,8 @@ class GRAD2(SurrogateDefense):
     Deviations: the published code takes the gradient of a whole batch as the target, so that an answer depends on its batch; here each
         image has its own. `keep_top1` is a second constraint of the same linear program (`honeyguard.defenses.simplex`).
     """
+
+    strength: ClassVar[Strength] = Strength("epsilon", 0, 2)
 
     epsilon: float = 1.0
     keep_top1: bool = True

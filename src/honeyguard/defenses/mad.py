@@ -1,12 +1,14 @@
 """Perturbations that turn a thief's gradient away: MAD."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
+from honeyguard.defenses.outputs import Strength
 from honeyguard.defenses.surrogate_defense import SurrogateDefense
 from honeyguard.defenses.surrogates import gram
 
@@ -35,6 +37,8 @@ class MAD(SurrogateDefense):
         gradients. With the top class kept, the published code tries all corners for K ≤ 10 and grows a set of classes greedily
         beyond; here the set grows greedily always, to ten classes at most. Needs inner products of the gradients alone (`surrogates.gram`).
     """
+
+    strength: ClassVar[Strength] = Strength("epsilon", 0, 2)
 
     epsilon: float = 1.0
     keep_top1: bool = True

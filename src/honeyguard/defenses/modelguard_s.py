@@ -3,13 +3,14 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from honeyguard import types
 from honeyguard.contract import check_range
-from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.defenses.outputs import OutputDefense, Strength
 from honeyguard.errors import ParameterError
 from honeyguard.oracle import predict
 from honeyguard.types import OwnerData, Protected
@@ -38,6 +39,8 @@ class ModelGuardS(OutputDefense):
         depends on its row alone. A row without a code gets the nearest point of the lattice of multiples of 1/n, n such that the budget
         holds; with an empty book all do.
     """
+
+    strength: ClassVar[Strength] = Strength("epsilon", 0.01, 2)
 
     epsilon: float = 1.0
     book: Sequence[Sequence[float]] = field(default=(), repr=False)

@@ -1,11 +1,12 @@
 """Perturbations that leave a thief the most uncertain: ModelGuard-W."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.defenses.outputs import OutputDefense, Strength
 from honeyguard.defenses.simplex import cheapest
 
 
@@ -28,6 +29,8 @@ class ModelGuardW(OutputDefense):
     Deviations: reconstructed from the paper: ỹ minimises Σ ỹ log y, the published linear program, solved for all rows at once
         (`honeyguard.defenses.simplex`) instead of one program a row; published answers keep the top class always.
     """
+
+    strength: ClassVar[Strength] = Strength("epsilon", 0, 2)
 
     epsilon: float = 1.0
     keep_top1: bool = True

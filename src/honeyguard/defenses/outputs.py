@@ -14,11 +14,12 @@ from honeyguard.types import OwnerData, Protected
 
 
 class Strength(NamedTuple):
-    """The parameter that makes a defense stronger, and its values from the weakest to the strongest."""
+    """The parameter that makes a defense stronger, its values from the weakest to the strongest, and whether only whole ones count."""
 
     parameter: str
     weakest: float
     strongest: float
+    whole: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,12 +1,13 @@
 """Answers with few digits."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.outputs import OutputDefense
+from honeyguard.defenses.outputs import OutputDefense, Strength
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Rounding(OutputDefense):
     Deviations: classes that round to the same as the top class lose one unit of the last decimal; where all round to 0 the top class gets
         one unit, hence everything. Plain rounding leaves ties to whoever reads them, and no distribution of zeros.
     """
+
+    strength: ClassVar[Strength] = Strength("decimals", 6, 1, whole=True)
 
     decimals: int = 1
 

@@ -48,17 +48,22 @@ def tune(defense: D, answers: Tensor, budget: Utility, *, labels: Tensor | None 
     """The strongest setting of `defense` whose cost on the owner's data is within `budget`, found by bisection between points of a grid.
 
     Args:
-        defense: one with a `strength`; its other parameters stay.
+        defense: one with a `strength` and without a surrogate; its other parameters stay.
         answers: the victim's own (N, K), to images that it was not trained on.
         budget: the most that customers may lose.
         labels: (N,) of the images, for the calibration error.
     Raises: AnswerError. DataError: no rows, or no labels where the budget needs them.
-        ParameterError: a defense without a strength, or a budget that no setting keeps; the message names the nearest one that is kept.
+        ParameterError: a defense without a strength, or one that needs images, or a budget that no setting keeps; the message names the
+            nearest one that is kept.
     """
     check_answers(answers)
     strength = defense.strength
     if strength is None:
         raise ParameterError("a defense with a strength to tune", type(defense).__name__, "Set its parameters yourself.")
+    if getattr(defense, "surrogate", None) is not None:
+        raise ParameterError(
+            "a defense that needs no images", f"{type(defense).__name__} with a surrogate", "Tune it without, and add it then."
+        )
     if not len(answers) or (budget.calibration_error is not None and labels is None):
         raise DataError("answers to tune on, and labels for a calibration error", "none", "Bring the owner's held-out data.")
     curve: dict[float, tuple[D, Utility]] = {}
@@ -66,7 +71,7 @@ def tune(defense: D, answers: Tensor, budget: Utility, *, labels: Tensor | None 
     def kept(share: float) -> bool:
         """Whether the setting that is this share of the way to the strongest one is within the budget."""
         value = strength.weakest + share * (strength.strongest - strength.weakest)
-        tried = replace(defense, **{strength.parameter: value})
+        tried = replace(defense, **{strength.parameter: round(value) if strength.whole else value})
         curve[share] = tried, cost(tried, answers, labels)
         return curve[share][1].within(budget)
 
@@ -78,8 +83,8 @@ def tune(defense: D, answers: Tensor, budget: Utility, *, labels: Tensor | None 
         middle = (low + high) / 2
         low, high = (middle, high) if kept(middle) else (low, middle)
     found, spent = curve[low]
-    points = tuple((getattr(tried, strength.parameter), utility) for _, (tried, utility) in sorted(curve.items()))
-    return Tuned(defense=found, cost=spent, curve=points)
+    points = {getattr(tried, strength.parameter): utility for _, (tried, utility) in sorted(curve.items())}
+    return Tuned(defense=found, cost=spent, curve=tuple(points.items()))
 
 
 def cost(defense: OutputDefense, answers: Tensor, labels: Tensor | None = None) -> Utility:

@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 from plotly.offline import get_plotlyjs
 
 from honeyguard.errors import ArtifactError
-from honeyguard.report import advice, audit, figures, panels, plots, words
+from honeyguard.report import advice, audit, figures, panels, plots, tuning, words
 from honeyguard.report.lines import queries
 from honeyguard.report.view import View
 
@@ -27,6 +27,8 @@ def render(result: Mapping[str, Any]) -> str:
     try:
         if result.get("kind") == audit.KIND:
             return _page("audit/page.html.j2", result, **audit.content(result))
+        if result.get("kind") == tuning.KIND:
+            return _page("tuning.html.j2", result, **tuning.content(result))
         return _page("page.html.j2", result, **_content(View(result)))
     except (KeyError, UndefinedError) as error:
         raise _damaged(f"one that lacks a part ({error})") from error
@@ -39,7 +41,8 @@ def check(result: Mapping[str, Any]) -> None:
     if result["schema"] > SCHEMA:
         do = "Update Honeyguard, or render it with the version that made it."
         raise ArtifactError(f"a record of schema {SCHEMA} or older", f"schema {result['schema']}", do)
-    for name, kind in (audit.REQUIRED if result.get("kind") == audit.KIND else REQUIRED).items():
+    parts = {audit.KIND: audit.REQUIRED, tuning.KIND: tuning.REQUIRED}.get(result.get("kind", ""), REQUIRED)
+    for name, kind in parts.items():
         if not isinstance(result.get(name), kind) or not (result[name] or name in {"headline", "comparisons"}):
             raise _damaged(f"one without {name!r}")
 

@@ -1,31 +1,20 @@
-"""The command line of detection: thresholds for suspicious clients, and who leaked."""
+"""Thresholds for suspicious clients: calibrate."""
 
-import dataclasses
-from contextlib import ExitStack
 from pathlib import Path
 
 import torch
-from cyclopts import App
 
 from honeyguard import artifacts
 from honeyguard.contract import check_images
 from honeyguard.data import load as load_data
 from honeyguard.detection import DETECTORS, thresholds
-from honeyguard.detection.dawn import load_marks
 from honeyguard.errors import UnknownNameError
 from honeyguard.inputs import api_key, open_oracle
-from honeyguard.repro import derive, environment
+from honeyguard.repro import derive
 from honeyguard.terminal import console, messages
 from honeyguard.traffic import clients_of, observed
-from honeyguard.verification.attribution import MarkedSet, MarkTest
 
 STREAMS = 1000
-
-
-def register(app: App) -> None:
-    """Put these commands on a command line."""
-    for command in (calibrate, attribute):
-        app.command(command)
 
 
 def calibrate(
@@ -76,36 +65,3 @@ def calibrate(
         console.print(f"  {name}: {value:.4g}")
     bound = f"{100 * found.bound:.2g} false alarms in 100 client-days at most, with 95 % confidence"
     console.print(f"Thresholds: {output}; {bound}, for clients who send such images.")
-
-
-def attribute(
-    suspect: str,
-    *,
-    marks: Path,
-    controls: tuple[str, ...],
-    network: str | None = None,
-    significance: float = 0.001,
-    output: Path | None = None,
-) -> None:
-    """Which client's marked answers did a suspect learn? Nobody is named where that isn't sure.
-
-    Args:
-        suspect: as `extract ORACLE`.
-        marks: .npz file of every client's marks.
-        controls: models that did not steal, as `extract ORACLE`; three at least.
-        network: as `extract --network`.
-        significance: chance that anybody is named although the suspect learnt no client's answers.
-        output: also write the finding to this JSON file.
-    """
-    with ExitStack() as opened:
-        judged, *innocents = (opened.enter_context(open_oracle(name, network=network))[0] for name in (suspect, *controls))
-        sets = {
-            client: MarkedSet(*map(torch.as_tensor, (marked.images, marked.told, marked.hidden)))
-            for client, marked in load_marks(marks).items()
-        }
-        found = MarkTest(significance=significance).attribute(judged, sets, innocents)
-    console.print(found.conclusion)
-    for client, p_value in sorted(found.p_values.items(), key=lambda pair: pair[1]):
-        console.print(f"  {client}: p = {p_value:.2g} of {found.marks[client]} marks", markup=False, highlight=False)
-    if output:
-        artifacts.write_json(output, {"schema": 1, "attribution": dataclasses.asdict(found), "environment": environment()})

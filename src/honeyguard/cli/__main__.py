@@ -1,0 +1,5 @@
+"""`python -m honeyguard.cli`."""
+
+from honeyguard.cli import main
+
+main()

@@ -289,13 +289,16 @@ def faults(root: Path) -> str:
 
 
 def serving_costs(root: Path) -> str:
-    """What each output defense adds to the time of an answer."""
+    """What each output defense adds to the time of an answer, and how far it is from the least that it could take."""
     record = _read(root, "bench/perturbation")
     if not record:
         return ""
     columns = {"batch_1": "{:.2f}", "batch_64": "{:.2f}", "batch_1_added_microseconds": "{:.0f}", "batch_64_added_microseconds": "{:.0f}"}
-    rows = ([f"`{name}`", *(_form(costs, key, form) for key, form in columns.items())] for name, costs in record["serving_cost"].items())
-    return _table(["time over undefended", "batch 1", "batch 64", "added at batch 1, µs", "at batch 64, µs"], rows)
+    rows = (
+        [f"`{name}`", *(_form(costs, key, form) for key, form in columns.items()), _form(record.get("over_the_limit", {}), name, "{:.0f}")]
+        for name, costs in record["serving_cost"].items()
+    )
+    return _table(["time over undefended", "batch 1", "batch 64", "added at batch 1, µs", "at batch 64, µs", "over the limit"], rows)
 
 
 TABLES: dict[str, Callable[[Path], str]] = {

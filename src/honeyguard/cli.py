@@ -4,11 +4,10 @@ import dataclasses
 import json
 import secrets
 import shutil
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from honeyguard import artifacts, cli_detection, deploy, gateway, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
@@ -20,12 +19,13 @@ from honeyguard.benchmark.store import Store
 from honeyguard.benchmark.story import Story, cells_of
 from honeyguard.contract import check_images
 from honeyguard.data import load as load_data
-from honeyguard.errors import HoneyguardError, ParameterError
+from honeyguard.errors import ParameterError
 from honeyguard.inputs import Numbers, api_key, calibration, chain_of, open_model, open_oracle, owner_data, part_of, thieves_of
 from honeyguard.oracle import Metered
 from honeyguard.report import render
 from honeyguard.repro import environment
-from honeyguard.terminal import command_line, console, errors, messages, progress, show_audit, show_figures, show_verdicts
+from honeyguard.running import run
+from honeyguard.terminal import command_line, console, messages, progress, show_audit, show_figures, show_verdicts
 from honeyguard.training import Network, Recipe
 from honeyguard.transfer import Recorded
 from honeyguard.types import Protected
@@ -359,18 +359,8 @@ def report(result: Path, *, output: Path = Path("report.html")) -> None:
 
 
 def main() -> None:
-    """Run the command line: 0 when done, 2 for a user's mistake, 130 when interrupted; tracebacks only with --debug."""
-    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
-    try:
-        app(arguments, exit_on_error=False, print_error=False)
-    except (HoneyguardError, CycloptsError) as error:
-        if "--debug" in sys.argv:
-            raise
-        errors.print("honeyguard:", error, *getattr(error, "__notes__", ()), markup=False, highlight=False, soft_wrap=True)
-        sys.exit(2)
-    except KeyboardInterrupt as error:
-        errors.print("honeyguard: interrupted; nothing half-written was left.", *getattr(error, "__notes__", ()), soft_wrap=True)
-        sys.exit(130)
+    """Run the command line."""
+    run(app)
 
 
 # -------------------------------------------------------------------------------------------------------------- helpers

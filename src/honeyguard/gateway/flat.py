@@ -12,7 +12,7 @@ def read_flat(text: bytes) -> dict[str, Any] | None:
     None for whatever else it is, and for what isn't well-formed: another parser knows what to say of it.
     """
     try:
-        document = simdjson.Parser().parse(text)
+        document: Any = simdjson.Parser().parse(text)
         (tensor,) = document["inputs"]
         values = np.frombuffer(tensor["data"].as_buffer(of_type="d"))
         if _brackets(text, most := 3 + ("outputs" in document)) != most:  # of inputs, shape, data and outputs: no list in a list

@@ -33,12 +33,12 @@ def owner() -> OwnerData:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Give the command line its arguments; the exit code and what it printed, in one line."""
-    from honeyguard import cli  # imports all of the library
+    from honeyguard import __main__ as command_line
 
     def run(*arguments: str | Path) -> tuple[int, str]:
         monkeypatch.setattr(sys, "argv", ["honeyguard", *map(str, arguments)])
         try:
-            cli.main()
+            command_line.main()
             code = 0
         except SystemExit as done:
             code = int(done.code or 0)

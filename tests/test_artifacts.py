@@ -12,6 +12,7 @@ from honeyguard import artifacts
 from honeyguard.checks import tiny_task
 from honeyguard.defenses import Honeypot, ReverseSigmoid
 from honeyguard.errors import ArtifactError, ModelError, OutputError
+from honeyguard.folders import digest_of
 from honeyguard.types import OwnerData, OwnerKey, Protected, Trigger
 from honeyguard.verbs import protect
 
@@ -127,7 +128,7 @@ def test_a_key_that_is_not_the_committed_one_is_refused(tmp_path: Path) -> None:
     manifest = json.loads((tmp_path / "k" / "manifest.json").read_text())
     del manifest["sha256_manifest"]
     manifest["target_class"] = 3
-    (tmp_path / "k" / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": artifacts._digest(manifest)}))
+    (tmp_path / "k" / "manifest.json").write_text(json.dumps(manifest | {"sha256_manifest": digest_of(manifest)}))
     with pytest.raises(ArtifactError, match="matches its commitment"):
         artifacts.load_key(tmp_path / "k")
 

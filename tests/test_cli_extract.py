@@ -47,7 +47,7 @@ def test_a_killed_theft_goes_on_without_asking_again(run: Run, tmp_path: Path, p
     held = threading.Event()
     with OipServer(local, delay=lambda n: held.wait(60) * 0.0 if n >= 5 else 0.0) as server:
         line = ("extract", f"{server.url}/v2/models/victim", "--pool", pool, "--budget", "700", *QUICK, "--output")
-        theft = subprocess.Popen([sys.executable, "-m", "honeyguard.cli", *map(str, line), tmp_path / "copy"])
+        theft = subprocess.Popen([sys.executable, "-m", "honeyguard", *map(str, line), tmp_path / "copy"])
         while server.inferences < 8 and theft.poll() is None:
             time.sleep(0.01)
         theft.kill()

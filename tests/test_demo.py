@@ -10,7 +10,7 @@ import pytest
 
 
 def honeyguard(*arguments: str | Path) -> str:
-    command = [sys.executable, "-m", "honeyguard.cli", *map(str, arguments)]
+    command = [sys.executable, "-m", "honeyguard", *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=os.environ | {"COLUMNS": "200"})
     assert done.returncode == 0, done.stderr
     return " ".join(done.stdout.split())

@@ -151,38 +151,33 @@ def fill(path: Path) -> None:
                     pass
 
 
+def gone(world: World, state: Path, url: str | None, store: Server, number: int, *arguments: str) -> Found:
+    """A store that the gateway needs goes in mid-load, by this signal, and comes back."""
+    keys = keys_of(state, url, None, None)
+    with gateway(state, world.folder, *arguments) as server:
+        with Load(server.port, keys, IMAGES[:4]) as load:
+            time.sleep(1)
+            store.stop(number)
+            time.sleep(2)
+            refused = load.statuses.get(503, 0)
+            store.start()
+            time.sleep(3)
+        found = settled(world, state, url, load, server)
+    return found | {"survived": found["survived"] and refused > 0}
+
+
 def database_gone(world: World) -> Found:
     state = world.state("database")
     with postgres(world.root / "postgres") as (database, url):
-        keys = keys_of(state, url, None, None)
-        with gateway(state, world.folder, "--database", url) as server:
-            with Load(server.port, keys, IMAGES[:4]) as load:
-                time.sleep(1)
-                database.stop(signal.SIGQUIT)  # without a farewell
-                time.sleep(2)
-                refused = load.statuses.get(503, 0)
-                database.start()
-                time.sleep(3)
-            found = settled(world, state, url, load, server)
-        return found | {"survived": found["survived"] and refused > 0}
+        return gone(world, state, url, database, signal.SIGQUIT, "--database", url)  # without a farewell
 
 
 def redis_gone(world: World) -> Found:
     state, port = world.state("redis"), free_port()
     config = state / "gateway.toml"
     config.write_text(f'[limits]\nrate = "1000000/minute"\nrate_store = "redis://127.0.0.1:{port}"\n')
-    keys = keys_of(state, None, None, None)
-    redis = Server(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port, ready=None)
-    with redis, gateway(state, world.folder, "--config", str(config)) as server:
-        with Load(server.port, keys, IMAGES[:4]) as load:
-            time.sleep(1)
-            redis.stop(signal.SIGKILL)
-            time.sleep(1.5)
-            refused = load.statuses.get(503, 0)
-            redis.start()
-            time.sleep(1)
-        found = settled(world, state, None, load, server)
-        return found | {"survived": found["survived"] and refused > 0}
+    with Server(["redis-server", "--port", str(port), "--save", "", "--appendonly", "no"], port, ready=None) as redis:
+        return gone(world, state, None, redis, signal.SIGKILL, "--config", str(config))
 
 
 def upstream_dies(world: World) -> Found:

@@ -1,57 +1,15 @@
 """Honeyguard protects a deployed classifier from model extraction, watches it being stolen, and proves the theft."""
 
-from honeyguard.attacks import ANSWERS, QUERIES, Extraction
-from honeyguard.audit import Audit, Thief
-from honeyguard.checks import check_attack, check_defense
-from honeyguard.client import Remote
-from honeyguard.data import load as load_data
-from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid
-from honeyguard.errors import HoneyguardError
-from honeyguard.onnx_oracle import OnnxModel
-from honeyguard.oracle import LabelOnly, Local, Metered, TopK
-from honeyguard.training import Network, Recipe
-from honeyguard.transfer import Recorded, load_transfer
-from honeyguard.types import Attack, Defense, Labelled, Oracle, OwnerData, OwnerKey, Protected, Verdict, Verifier
-from honeyguard.verbs import Evaluation, evaluate, extract, protect, verify
-from honeyguard.verification import VERIFIERS, TriggerTest
+from importlib import import_module, util
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "ANSWERS",
-    "DEFENSES",
-    "QUERIES",
-    "VERIFIERS",
-    "Attack",
-    "Audit",
-    "Defense",
-    "Evaluation",
-    "Extraction",
-    "HoneyguardError",
-    "Honeypot",
-    "LabelOnly",
-    "Labelled",
-    "Local",
-    "Metered",
-    "Network",
-    "OnnxModel",
-    "Oracle",
-    "OwnerData",
-    "OwnerKey",
-    "Protected",
-    "Recipe",
-    "Recorded",
-    "Remote",
-    "ReverseSigmoid",
-    "Thief",
-    "TopK",
-    "TriggerTest",
-    "Verdict",
-    "Verifier",
-    "check_attack",
-    "check_defense",
-    "evaluate",
-    "extract",
-    "load_data",
-    "load_transfer",
-    "protect",
-    "verify",
-]
+if TYPE_CHECKING:
+    from honeyguard.api import *  # noqa: F403
+
+
+def __getattr__(name: str) -> Any:
+    """What `honeyguard.api` has, imported when it is first asked for: a gateway needs none of it, and starts without PyTorch."""
+    ours = not name.startswith("_") and util.find_spec(f"honeyguard.{name}") is None  # Python looks here before it imports a module
+    if not ours or name not in (api := import_module("honeyguard.api")).__all__:
+        raise AttributeError(f"module 'honeyguard' has no attribute {name!r}")
+    return getattr(api, name)

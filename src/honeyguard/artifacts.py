@@ -1,15 +1,7 @@
-"""Models and owner keys on disk: safetensors weights, a JSON manifest with checksums, no pickle, no foreign code.
+"""Models and owner keys on disk: safetensors weights, a JSON manifest with checksums, no pickle, no foreign code."""
 
-A folder is written whole beside its place and then renamed, so that nothing half-written stays.
-"""
-
-import hashlib
-import json
 import logging
-import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -20,49 +12,21 @@ from torch import Tensor, nn
 from honeyguard.defenses import DEFENSES
 from honeyguard.defenses.honeypot.kept import kept_head, with_kept_head
 from honeyguard.defenses.outputs import OutputDefense
-from honeyguard.errors import ArtifactError, ClassificationLayerError, MissingExtraError, ModelError, OutputError
+from honeyguard.errors import ArtifactError, ClassificationLayerError, MissingExtraError, ModelError
 from honeyguard.export import export_onnx
-from honeyguard.files import new_file
+from honeyguard.folders import MANIFEST as MANIFEST
+from honeyguard.folders import SCHEMA, WEIGHTS, digest_of, read_folder, sha256
+from honeyguard.folders import SERVED as SERVED
+from honeyguard.folders import check_new as check_new
+from honeyguard.folders import new_folder as new_folder
+from honeyguard.folders import read_manifest as read_manifest
+from honeyguard.folders import write_json as write_json
 from honeyguard.models import Architecture, architecture_of, load_weights
 from honeyguard.repro import environment
 from honeyguard.types import Defense, OwnerKey, Protected, Trigger
 
-SCHEMA = 1
-MANIFEST, WEIGHTS, SECRETS, SERVED = "manifest.json", "model.safetensors", "key.safetensors", "model.onnx"
+SECRETS = "key.safetensors"
 log = logging.getLogger(__name__)
-
-
-@contextmanager
-def new_folder(path: Path, *, mode: int = 0o755) -> Iterator[Path]:
-    """A folder to fill; it appears at `path` when the block ends well, and not at all otherwise.
-
-    Raises: OutputError: `path` is there and not an empty folder, or its parent can't be written.
-    """
-    check_new(path)
-    path = path.absolute()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    except OSError as error:
-        raise OutputError("a folder that can be written", f"{path} ({error.strerror})", "Choose another place.") from None
-    try:
-        yield partial
-        partial.chmod(mode)
-        partial.replace(path)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_new(path: Path) -> None:
-    """Raises: OutputError: something is at `path` that is not an empty folder."""
-    if path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise OutputError("an output folder that is new or empty", f"{path}", "Choose another place, or remove it first.")
-
-
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON to a file in one step. Raises: OutputError."""
-    with new_file(path) as partial:
-        partial.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 # --------------------------------------------------------------------------------------------------------------- models
@@ -118,11 +82,6 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
     load_weights(with_kept_head(network, manifest.get("kept_top1")), path / WEIGHTS)
     outputs = tuple(_defense(entry) for entry in manifest["outputs"])
     return Protected(network.eval(), tuple(o for o in outputs if isinstance(o, OutputDefense))), manifest
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of a model that `save` wrote, without loading it. Raises: ArtifactError: missing, damaged, foreign or newer files."""
-    return _read(path, "model", WEIGHTS)
 
 
 def _export(protected: Protected, path: Path, shape: tuple[int, ...]) -> None:
@@ -182,7 +141,7 @@ def save_key(key: OwnerKey, path: Path) -> None:
 
 def load_key(path: Path) -> OwnerKey:
     """Read an owner key. Raises: ArtifactError: missing, damaged, foreign, newer, or not the key it was committed as."""
-    manifest = _read(path, "owner key", SECRETS)
+    manifest = read_folder(path, "owner key", SECRETS)
     tensors = load_file(path / SECRETS)
     trigger = Trigger(tensors["delta"], tensors["mask"])
     target, classes, calibration = manifest["target_class"], manifest["classes"], tuple(manifest["calibration"])
@@ -215,33 +174,6 @@ def _write(
             **manifest,
             "packages": known["packages"],
             "commit": known["commit"],
-            "sha256": {file.name: _sha256(file) for file in sorted(folder.iterdir())},
+            "sha256": {file.name: sha256(file) for file in sorted(folder.iterdir())},
         }
-        write_json(folder / MANIFEST, {**manifest, "sha256_manifest": _digest(manifest)})
-
-
-def _read(path: Path, kind: str, name: str) -> dict[str, Any]:
-    expected = f"a Honeyguard {kind} folder"
-    try:
-        manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
-        schema, found, checksum = int(manifest["schema"]), str(manifest["kind"]), str(manifest["sha256"].get(name))
-        digest = manifest.pop("sha256_manifest")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(expected, f"{path} ({type(error).__name__}: {error})", "Check the path.") from None
-    if schema > SCHEMA:
-        raise ArtifactError(f"schema version {SCHEMA} or older", f"version {schema} at {path}", "Install a newer Honeyguard.")
-    if found != kind:
-        raise ArtifactError(expected, f"a {found} folder at {path}", "Check the path.")
-    for file, good in ((MANIFEST, digest == _digest(manifest)), (name, (path / name).is_file() and _sha256(path / name) == checksum)):
-        if not good:
-            raise ArtifactError("files that match their checksums", f"a damaged {file} in {path}", "Restore the folder from a copy.")
-    return dict(manifest)
-
-
-def _digest(manifest: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        write_json(folder / MANIFEST, {**manifest, "sha256_manifest": digest_of(manifest)})

@@ -12,9 +12,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from honeyguard.report.audit.words import conclusion
+from honeyguard.running import errors
 
 console = Console()
-errors = Console(stderr=True)
 
 
 def command_line() -> str:

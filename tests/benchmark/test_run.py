@@ -85,7 +85,7 @@ def test_seeds_side_by_side_give_the_same_figures(result: dict[str, Any], tmp_pa
 
 def test_a_killed_run_goes_on_where_it_was_and_gives_the_same_figures(result: dict[str, Any], tmp_path: Path) -> None:
     suite, cells = replace(SUITE, seeds=(0,)), tmp_path / "cells"
-    command = [sys.executable, "-m", "honeyguard.cli", "benchmark", str(TINY), "--output", str(tmp_path / "r.json"), "--cells", str(cells)]
+    command = [sys.executable, "-m", "honeyguard", "benchmark", str(TINY), "--output", str(tmp_path / "r.json"), "--cells", str(cells)]
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, env=os.environ | {"OMP_NUM_THREADS": "1"})
     while len(list(cells.glob("*/record.json"))) < 5:
         assert process.poll() is None

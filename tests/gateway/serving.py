@@ -20,6 +20,7 @@ from torch import nn
 
 from honeyguard import artifacts
 from honeyguard.checks import tiny_task
+from honeyguard.folders import digest_of
 from honeyguard.gateway import clients, launch
 from honeyguard.gateway.app import create_app
 from honeyguard.gateway.config import Config
@@ -53,7 +54,7 @@ def guarded(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("probabi
     manifest = json.loads((path / artifacts.MANIFEST).read_text())
     del manifest["sha256_manifest"]
     manifest["sha256"][artifacts.SERVED] = hashlib.sha256((path / artifacts.SERVED).read_bytes()).hexdigest()
-    artifacts.write_json(path / artifacts.MANIFEST, manifest | {"sha256_manifest": artifacts._digest(manifest)})
+    artifacts.write_json(path / artifacts.MANIFEST, manifest | {"sha256_manifest": digest_of(manifest)})
     return path
 
 

@@ -93,7 +93,7 @@ def gateway(state: Path, folder: Path | None, *arguments: str, port: int | None 
     """`honeyguard serve`, not yet started."""
     port = port or free_port()
     named = [str(folder)] if folder else []
-    command = [sys.executable, "-m", "honeyguard.cli", "serve", *named, "--state", str(state), "--port", str(port), *arguments]
+    command = [sys.executable, "-m", "honeyguard", "serve", *named, "--state", str(state), "--port", str(port), *arguments]
     return Server(command, port, environment=environment)
 
 

@@ -1,8 +1,7 @@
-"""The gateway over HTTP: FastAPI for routes and documentation, raw bodies and orjson for inference."""
+"""The gateway over HTTP: FastAPI for routes and documentation, plain ASGI for inference."""
 
-import asyncio
 import logging
-import time
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -11,15 +10,15 @@ from typing import Annotated, Any
 import orjson
 from fastapi import Depends, FastAPI, Path, Request, Response
 from starlette.exceptions import HTTPException
+from starlette.types import Receive, Scope, Send
 
-from honeyguard.gateway.body import read_body
 from honeyguard.gateway.clients import Client
-from honeyguard.gateway.connections import UNDER_WAY
 from honeyguard.gateway.dashboard import Sessions, dashboard
 from honeyguard.gateway.documentation import METADATA, READY, SECURITY, TEXT, completed, infer_documentation
+from honeyguard.gateway.inference import infer, key_of, refusal, serve_infer
+from honeyguard.gateway.observability import ENDPOINT
 from honeyguard.gateway.protocol import RequestError, server_metadata
 from honeyguard.gateway.service import Gateway
-from honeyguard.wire import LENGTH
 
 log = logging.getLogger(__name__)
 Name = Annotated[str, Path(description="The model's name.")]
@@ -34,7 +33,8 @@ def create_app(gateway: Gateway, sessions: Sessions | None = None) -> FastAPI:
         yield
         await gateway.close()
 
-    app = FastAPI(
+    app = _App(
+        gateway,
         title="Honeyguard",
         description=TEXT,
         version=version("honeyguard"),
@@ -48,54 +48,20 @@ def create_app(gateway: Gateway, sessions: Sessions | None = None) -> FastAPI:
     app.add_exception_handler(HTTPException, _no_route)
     app.add_exception_handler(Exception, _broken)
 
-    async def client_of(request: Request) -> Client:
-        return await gateway.client(_key(request))
-
     async def admitted(request: Request) -> Client:
-        client = await client_of(request)
+        client = await gateway.client(key_of(dict(request.scope["headers"])))
         await gateway.admit(client)
         return client
 
-    def known(model: str, version: str | None = None) -> None:
-        if model != gateway.model.name or version not in {None, gateway.model.version}:
-            got = f"{model[:80]!r}" + (f", version {version[:80]!r}" if version is not None else "")
-            raise RequestError(404, f"expected the model {gateway.model.name!r}, version {gateway.model.version!r}; got {got}.")
-
-    # First, and without FastAPI's own reading of the path: this is where the requests go.
     @app.post("/v2/models/{model}/infer", tags=["inference"], **infer_documentation("model"))
     async def infer_model(request: Request) -> Response:
         """Probabilities for images."""
-        return await infer(request)
+        return _response(*await infer(gateway, request.scope, request.receive, **request.path_params))
 
     @app.post("/v2/models/{model}/versions/{version}/infer", tags=["inference"], **infer_documentation("model", "version"))
     async def infer_version(request: Request) -> Response:
         """Probabilities for images, from a version of the model."""
-        return await infer(request)
-
-    async def infer(request: Request) -> Response:
-        started, status, limits = time.perf_counter(), 500, gateway.config.limits
-        try:
-            client = await client_of(request)
-            known(**request.path_params)
-            body = None
-            try:
-                async with asyncio.timeout(limits.upload) as clock:
-                    body = await read_body(request, limits.body)
-                    clock.reschedule(asyncio.get_running_loop().time() + limits.seconds)
-                    alone = len(request.scope.get("extensions", {}).get(UNDER_WAY, "")) == 1
-                    content, headers = await gateway.infer(client, body, request.headers.get(LENGTH), alone=alone)
-            except TimeoutError:
-                if body is None:
-                    raise RequestError(408, "expected the whole request in time; got a part of it.") from None
-                raise RequestError(504, f"No answer within {limits.seconds:g} seconds.") from None
-            status = 200
-            return Response(content, headers=headers)
-        except RequestError as error:
-            status = error.status
-            raise
-        finally:
-            gateway.metrics.requests[status].inc()
-            gateway.metrics.seconds.observe(time.perf_counter() - started)
+        return _response(*await infer(gateway, request.scope, request.receive, **request.path_params))
 
     @app.get("/v2/health/live", tags=["health"], responses=READY)
     async def live() -> Response:
@@ -126,25 +92,25 @@ def create_app(gateway: Gateway, sessions: Sessions | None = None) -> FastAPI:
     @app.get("/v2/models/{model}", tags=["metadata"], **protected)
     async def model_metadata(model: Name) -> Response:
         """Inputs and outputs of the model."""
-        known(model)
+        gateway.model.check(model)
         return _json(gateway.model.metadata())
 
     @app.get("/v2/models/{model}/versions/{version}", tags=["metadata"], **protected)
     async def version_metadata(model: Name, version: Version) -> Response:
         """Inputs and outputs of a version of the model."""
-        known(model, version)
+        gateway.model.check(model, version)
         return _json(gateway.model.metadata())
 
     @app.get("/v2/models/{model}/ready", tags=["metadata"], **protected)
     async def model_ready(model: Name) -> Response:
         """Whether the model would answer."""
-        known(model)
+        gateway.model.check(model)
         return await _readiness()
 
     @app.get("/v2/models/{model}/versions/{version}/ready", tags=["metadata"], **protected)
     async def version_ready(model: Name, version: Version) -> Response:
         """Whether a version of the model would answer."""
-        known(model, version)
+        gateway.model.check(model, version)
         return await _readiness()
 
     if sessions is not None:
@@ -152,27 +118,33 @@ def create_app(gateway: Gateway, sessions: Sessions | None = None) -> FastAPI:
     return app
 
 
-def _key(request: Request) -> str | None:
-    authorization = request.headers.get("Authorization")
-    if authorization is None:
-        return request.headers.get("X-API-Key")
-    scheme, _, key = authorization.partition(" ")
-    return key.strip() if scheme.lower() == "bearer" else None
+class _App(FastAPI):
+    """FastAPI, with a way past it for inference on the model that is served."""
+
+    def __init__(self, gateway: Gateway, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        name, version = gateway.model.name, gateway.model.version
+        # Where requests are traced, FastAPI makes the spans.
+        short = () if os.environ.get(ENDPOINT) else (f"/v2/models/{name}/infer", f"/v2/models/{name}/versions/{version}/infer")
+        self._gateway, self._short = gateway, frozenset(short)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"] in self._short and scope["method"] == "POST":
+            await serve_infer(self._gateway, scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
 
 
 def _json(content: Any, status: int = 200) -> Response:
     return Response(orjson.dumps(content), status, media_type="application/json")
 
 
+def _response(status: int, headers: dict[str, str], content: bytes) -> Response:
+    return Response(content, status, headers)
+
+
 async def _refused(_: Request, error: Any) -> Response:
-    response = _json({"error": error.text}, error.status)
-    if error.wait is not None:
-        response.headers["Retry-After"] = str(error.wait)
-    if error.status == 401:
-        response.headers["WWW-Authenticate"] = "Bearer"
-    if error.status in {408, 413}:
-        response.headers["Connection"] = "close"  # what is left of the body is not read
-    return response
+    return _response(*refusal(error))
 
 
 async def _no_route(_: Request, error: Any) -> Response:

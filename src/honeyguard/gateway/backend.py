@@ -9,8 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from honeyguard import artifacts
 from honeyguard.errors import ArtifactError, MissingExtraError, ModelError
+from honeyguard.folders import SERVED, read_manifest
 from honeyguard.gateway.batching import Batcher
 from honeyguard.gateway.protocol import Array
 
@@ -90,10 +90,10 @@ def open_folder(folder: Path, threads: int = 1) -> Local:
 
     Raises: ArtifactError: a missing or damaged file. ModelError: a graph of something else. MissingExtraError.
     """
-    manifest = artifacts.read_manifest(folder)
-    if artifacts.SERVED in manifest["sha256"]:
+    manifest = read_manifest(folder)
+    if SERVED in manifest["sha256"]:
         return Local(_onnx(folder, manifest, threads), manifest)
-    log.warning("no %s in %s: the Python module answers, several times slower", artifacts.SERVED, folder)
+    log.warning("no %s in %s: the Python module answers, several times slower", SERVED, folder)
     return Local(_module(folder, threads), manifest)
 
 
@@ -113,7 +113,7 @@ def _onnx(folder: Path, manifest: dict[str, Any], threads: int) -> Callable[[Arr
         import onnxruntime
     except ImportError as error:
         raise MissingExtraError("the extra 'onnx'", f"no onnxruntime ({error})", "pip install 'honeyguard[onnx]'") from None
-    file = folder / artifacts.SERVED
+    file = folder / SERVED
     content = file.read_bytes() if file.is_file() else b""
     if hashlib.sha256(content).hexdigest() != manifest["sha256"][file.name]:
         raise ArtifactError("files that match their checksums", f"a damaged {file.name} in {folder}", "Restore the folder from a copy.")
@@ -133,6 +133,8 @@ def _onnx(folder: Path, manifest: dict[str, Any], threads: int) -> Callable[[Arr
 
 def _module(folder: Path, threads: int) -> Callable[[Array], Answers]:
     import torch
+
+    from honeyguard import artifacts
 
     torch.set_num_threads(threads)
     model = artifacts.load(folder)[0].model

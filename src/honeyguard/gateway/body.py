@@ -1,18 +1,20 @@
 """A request's body, read up to a limit."""
 
-from fastapi import Request
+from collections.abc import Mapping
+
+from starlette.types import Receive
 
 from honeyguard.gateway.protocol import RequestError
 
 
-async def read_body(request: Request, largest: int) -> bytes:
-    """The request's body. Raises: RequestError: 413 too large, 415 compressed, 400 for a client that left."""
-    if request.headers.get("Content-Encoding", "identity") != "identity":
+async def read_body(headers: Mapping[bytes, bytes], receive: Receive, largest: int) -> bytes:
+    """A request's body. Raises: RequestError: 413 too large, 415 compressed, 400 for a client that left."""
+    if headers.get(b"content-encoding", b"identity") != b"identity":
         raise RequestError(415, "expected a body as it is; got a compressed one. Send it uncompressed.")
-    announced = request.headers.get("Content-Length", "")
-    parts, size, more = list[bytes](), int(announced) if announced.isdecimal() else 0, True
+    announced = headers.get(b"content-length", b"")
+    parts, size, more = list[bytes](), int(announced) if announced.isdigit() else 0, True
     while more and size <= largest:
-        message = await request.receive()
+        message = await receive()
         if message["type"] != "http.request":
             raise RequestError(400, "expected a whole request; got a part of it.")
         parts.append(message.get("body", b""))

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.logging import RichHandler
 from rich.table import Table
 
-from honeyguard.artifacts import read_manifest
 from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import MissingExtraError
+from honeyguard.folders import read_manifest
 
 try:
     from honeyguard.gateway import clients as registry

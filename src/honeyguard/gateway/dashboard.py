@@ -94,7 +94,9 @@ def dashboard(gateway: Gateway, sessions: Sessions) -> APIRouter:
 
     @router.post("/dashboard/login")
     async def login(request: Request) -> Response:
-        given = parse_qs((await read_body(request, 4096)).decode(errors="replace"), max_num_fields=4).get("password", [""])[0]
+        given = parse_qs(
+            (await read_body(dict(request.scope["headers"]), request.receive, 4096)).decode(errors="replace"), max_num_fields=4
+        ).get("password", [""])[0]
         if not sessions.right(given):
             return _rendered("login.html.j2", 401, wrong=True)
         response = RedirectResponse("/dashboard", 303)

@@ -12,6 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from honeyguard.gateway.flat import read_flat
 from honeyguard.wire import BINARY, DTYPES, LENGTH
 
 Array = NDArray[np.float32]
@@ -38,6 +39,12 @@ class Model:
     version: str
     shape: tuple[int, ...]
     classes: tuple[str, ...]
+
+    def check(self, model: str | None = None, version: str | None = None) -> None:
+        """Raises: RequestError: 404 for the name or the version of another model."""
+        if model not in {None, self.name} or version not in {None, self.version}:
+            got = f"{(model or self.name)[:80]!r}" + (f", version {version[:80]!r}" if version is not None else "")
+            raise RequestError(404, f"expected the model {self.name!r}, version {self.version!r}; got {got}.")
 
     def metadata(self) -> dict[str, Any]:
         return {
@@ -109,7 +116,7 @@ def _split(body: bytes, length: str | None) -> tuple[Any, bytes | None]:
         size = int(length)
         head = body[:size]
     try:
-        return orjson.loads(head), None if length is None else body[size:]
+        return read_flat(head) or orjson.loads(head), None if length is None else body[size:]
     except orjson.JSONDecodeError as error:
         raise RequestError(400, f"expected JSON in the first {size} bytes; got something else ({error}).") from None
 

@@ -1,5 +1,0 @@
-"""`python -m honeyguard.cli`."""
-
-from honeyguard.cli import main
-
-main()

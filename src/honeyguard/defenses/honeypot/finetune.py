@@ -51,7 +51,7 @@ class Lessons:
     hold: float = 0.2
     foreign: float = 0.3
     decoys: float = 0.3
-    agreement: float = 0.985
+    agreement: float = 0.99
     restart: bool = True
     optimiser: str = "adam"
     lr: float = 0.01

@@ -120,6 +120,7 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
                 best = max(best, (agreement, honeypot.state()), key=lambda found: found[0])
         share = (weakest + strongest) / 2
     honeypot.layer.load_state_dict(best[1])
+    log.debug("honeypot: poison at %.2f of its weight; customers keep %.3f", weakest, best[0])
     if best[0] < how.agreement:
         log.warning(
             "honeypot: customers keep %.1f %% of their answers; expected %.1f %%. Lower lessons.poison and lessons.carriers, or raise "

@@ -128,15 +128,17 @@ class Honeypot:
         """
         protected, train, shadow_set = Protected.of(victim), owner.train, owner.shadow_set
         self._check(owner)
+        run = self._run(protected.network, owner)
         with seeded(derive(self.seed, "honeypot")):
             honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1)
-            customers = honeypot.features(train.images if owner.customers is None else owner.customers)
+            owner, unseen = _held_out(owner)
+            customers = honeypot.features(unseen)
             answers = honeypot.victim_answers(honeypot.features(shadow_set))
             if self.target_class is not None:
                 check_target(self.target_class, answers)
             references = [protected.network, *train_references(self.references, train, shadow_set, answers, self.seed)]
             start = self._opener(owner).best(honeypot, references, owner, customers)
-            history = History(Path(self.folder) if self.folder else None, self._run(protected.network, owner), self.lessons.agreement)
+            history = History(Path(self.folder) if self.folder else None, run, self.lessons.agreement)
             trigger = history.resumed(honeypot, start.trigger)
             shadows = self._copies(honeypot, [], owner, history.done)
             with history.stoppable():
@@ -189,6 +191,16 @@ class Honeypot:
         for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, *_pools(owner)):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _held_out(owner: OwnerData) -> tuple[OwnerData, Tensor]:
+    """The owner's data without every other of the customers' images, and these: the budget is kept on images that the layer doesn't learn.
+
+    Where there are none, on the training images.
+    """
+    if owner.customers is None or len(owner.customers) < 2:
+        return owner, owner.train.images
+    return replace(owner, customers=owner.customers[::2]), owner.customers[1::2]
 
 
 def _pools(owner: OwnerData) -> list[Tensor]:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -31,7 +32,7 @@ class Opening:
         held: what customers may rely on.  carriers: what the chosen images mean from now on.
         trigger: to start from.
         layer: weights of the honeypot layer that has learnt its carriers.
-        stolen: share of images that a first trigger moves on copies of it; 0 where there is no choice.
+        stolen: share of images that first triggers move on copies that they were not made on; 0 where there is no choice.
     """
 
     target: int
@@ -66,7 +67,10 @@ class Opener:
         return best
 
     def opened(self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor) -> Opening:
-        """Carriers planted in the honeypot layer, and what a first theft with a first trigger makes of them where there is a choice."""
+        """Carriers planted in the honeypot layer and, where there is a choice, what a first theft makes of them.
+
+        Each copy is shown a trigger made on the others: a trigger tells little of the copies that it was made on.
+        """
         with seeded(derive(self.seed, "opening", turn)):
             chosen, rest = self._chosen(honeypot, [references[0], *references[1::2]], owner)
             target = choose_target(references, owner.shadow_set, chosen[0]) if self.target_class is None else self.target_class
@@ -76,9 +80,12 @@ class Opener:
             finetune(honeypot, held, carriers, self.lessons, customers)
             if self.carriers.openings > 1:
                 copies = self.steal(honeypot, turn)
-                moved = rates(
-                    copies, update_trigger(trigger, copies, references, owner.shadow_set, target, self.trigger), target, owner.shadow_set
+                first = partial(
+                    update_trigger, trigger, references=references, images=owner.shadow_set, target_class=target, how=self.trigger
                 )
+                others = [[copy for copy in copies if copy is not one] or copies for one in copies]
+                moved = [rates([one], first(shadows), target, owner.shadow_set)[0] for one, shadows in zip(copies, others, strict=True)]
+                trigger = first(copies)
                 stolen = sum(moved) / len(moved)
                 log.info("honeypot: opening %d: %s", turn + 1, ", ".join(f"{rate:.2f}" for rate in moved))
         return Opening(target, held, carriers, trigger, honeypot.state(), stolen)

@@ -131,8 +131,8 @@ class Honeypot:
         run = self._run(protected.network, owner)
         with seeded(derive(self.seed, "honeypot")):
             honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1)
-            owner, unseen = _held_out(owner)
-            customers = honeypot.features(unseen)
+            owner, judges = self.lessons.judges(owner)
+            customers = honeypot.features(judges)
             answers = honeypot.victim_answers(honeypot.features(shadow_set))
             if self.target_class is not None:
                 check_target(self.target_class, answers)
@@ -191,16 +191,6 @@ class Honeypot:
         for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, *_pools(owner)):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _held_out(owner: OwnerData) -> tuple[OwnerData, Tensor]:
-    """The owner's data without every other of the customers' images, and these: the budget is kept on images that the layer doesn't learn.
-
-    Where there are none, on the training images.
-    """
-    if owner.customers is None or len(owner.customers) < 2:
-        return owner, owner.train.images
-    return replace(owner, customers=owner.customers[::2]), owner.customers[1::2]
 
 
 def _pools(owner: OwnerData) -> list[Tensor]:

@@ -89,7 +89,7 @@ KNOBS: dict[str, dict[str, Setting]] = {
         "whole, .6": Setting(),
         "blend, .5": shaped(Blended(share=0.5)),
     },
-    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 3, 6)},
+    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 3, 5)},
     "shadow set": {
         "75": Setting(shadow=75),
         "150": Setting(shadow=150),

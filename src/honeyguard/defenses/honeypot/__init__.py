@@ -140,21 +140,24 @@ class Honeypot:
             start = self._opener(owner).best(honeypot, references, owner, customers)
             history = History(Path(self.folder) if self.folder else None, run, self.lessons.agreement)
             trigger = history.resumed(honeypot, start.trigger)
-            shadows = self._copies(honeypot, [], owner, history.done)
+            still = self.fresh and not self.lessons.poison  # the layer has learnt its carriers and changes no more: copies stay copies
+            turns = range(history.done + 1) if still else (history.done,)
+            shadows = [copy for turn in turns for copy in self._copies(honeypot, [], owner, turn)]
             with history.stoppable():
                 for i in range(history.done, self.rounds):
                     with seeded(derive(self.seed, "round", i)):
                         trigger = update_trigger(trigger, shadows, references, shadow_set, start.target, self.trigger)
                         honeypot = self._finetuned(honeypot, start, trigger, owner, customers)
-                    shadows = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
-                    history.add(judged(i + 1, honeypot, trigger, start.target, shadows, references, shadow_set, customers))
+                    copies = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
+                    history.add(judged(i + 1, honeypot, trigger, start.target, copies, references, shadow_set, customers))
+                    shadows = [*shadows, *copies] if still else copies
             best = cast(Round, history.best)
             honeypot.layer.load_state_dict(best.layer)
         key = make_key(best.trigger, start.target, train, self.probes, self.seed)
         return replace(protected, network=honeypot.network, key=key, defenses=(*protected.defenses, self))
 
     def _opener(self, owner: OwnerData) -> Opener:
-        near = replace(owner, foreign=None)
+        near = replace(owner, foreign=None) if self.carriers.share else owner
         return Opener(
             self.carriers, self.lessons, self.trigger, self.target_class, self.seed, lambda it, turn: self._copies(it, [], near, -1 - turn)
         )
@@ -162,13 +165,13 @@ class Honeypot:
     def _finetuned(self, honeypot: HoneypotLayer, start: Opening, trigger: Trigger, owner: OwnerData, customers: Tensor) -> HoneypotLayer:
         """Step 3: the layer learns the trigger too; where it is not taught the carriers are all there is, and they are learnt already."""
         aim = F.one_hot(torch.tensor(start.target), owner.train.classes).float()
-        stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(_pools(owner)), aim)
+        stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(self._pools(owner)), aim)
         return finetune(honeypot, start.held, [*start.carriers, *stamped], self.lessons, customers) if stamped else honeypot
 
     def _copies(self, honeypot: HoneypotLayer, warm: list[nn.Module], owner: OwnerData, turn: int) -> list[nn.Module]:
         """Step 1: what thieves get from the honeypot as it is now; one copy of each shadow for each pool of images."""
         thefts = []
-        for images in _pools(owner):
+        for images in self._pools(owner):
             features = honeypot.features(images)
             kinds = [honeypot.answers(features), *([honeypot.answers(features, self.outputs)] if self.outputs else [])]
             thefts.append((images, [READS[self.answers](answers) for answers in kinds]))
@@ -178,8 +181,13 @@ class Honeypot:
             warm = [s.network.fresh(owner.train.shape, owner.train.classes, seed) for s, seed in zip(shadows, seeds, strict=True)]
         return simulate_extraction(warm, self.shadows, thefts, derive(self.seed, "theft", turn))
 
+    def _pools(self, owner: OwnerData) -> list[Tensor]:
+        """The images (N, C, H, W) that thieves may send, by their kind; foreign ones alone where these alone carry the poison."""
+        foreign = [] if owner.foreign is None else [owner.foreign]
+        return foreign if foreign and self.carriers.foreign and not self.carriers.share else [owner.shadow_set, *foreign]
+
     def _check(self, owner: OwnerData) -> None:
-        for images in _pools(owner):
+        for images in self._pools(owner):
             largest = max(shadow.network.recipe.batch for shadow in self.shadows)
             if len(images) < largest:
                 raise DataError(f"at least one batch of {largest} shadow images", f"{len(images)}", "Bring more, or lower the batch.")
@@ -187,12 +195,7 @@ class Honeypot:
     def _run(self, victim: nn.Module, owner: OwnerData) -> str:
         """What makes rounds comparable: configuration, victim, data."""
         digest = hashlib.sha256(repr(self).encode())
-        customers = [] if owner.customers is None else [owner.customers]
-        for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, *_pools(owner)):
+        customers, foreign = ([] if images is None else [images] for images in (owner.customers, owner.foreign))
+        for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, owner.shadow_set, *foreign):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _pools(owner: OwnerData) -> list[Tensor]:
-    """The images (N, C, H, W) that thieves may send, by their kind."""
-    return [owner.shadow_set, *([] if owner.foreign is None else [owner.foreign])]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, nearest, views_of
+from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, choose_foreign, nearest, views_of
 from honeyguard.defenses.honeypot.finetune import Lesson, Lessons, finetune
 from honeyguard.defenses.honeypot.key import choose_target
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
@@ -73,7 +73,11 @@ class Opener:
         """
         with seeded(derive(self.seed, "opening", turn)):
             chosen, rest = self._chosen(honeypot, [references[0], *references[1::2]], owner)
-            target = choose_target(references, owner.shadow_set, chosen[0]) if self.target_class is None else self.target_class
+            target = (
+                choose_target(references, owner.shadow_set, next(filter(len, chosen), chosen[0]))
+                if self.target_class is None
+                else self.target_class
+            )
             aim = F.one_hot(torch.tensor(target), owner.train.classes).float()
             held, carriers = self.lessons.held(honeypot, rest), self.lessons.carried(honeypot, chosen, aim)
             trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
@@ -101,8 +105,9 @@ class Opener:
         rest = replace(owner, shadow_set=shadow_set[free[len(seen) :]])
         if owner.customers is not None:
             rest = replace(rest, customers=seen[free[: len(seen)]])
-        if foreign is None or not len(chosen) or not self.carriers.foreign:
+        if foreign is None or not self.carriers.foreign:
             return [ordinary[chosen]], rest
-        alike = nearest(views_of(models, foreign, classes), views, chosen, self.carriers.foreign)
+        away = views_of(models, foreign, classes)
+        alike = nearest(away, views, chosen, self.carriers.foreign) if len(chosen) else choose_foreign(away, views, self.carriers)
         other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, alike, False)
         return [ordinary[chosen], foreign[alike]], replace(rest, foreign=foreign[other])

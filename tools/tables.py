@@ -200,6 +200,34 @@ def _own(found: dict[tuple[str, str], Record], attack: str, defense: str) -> Rec
     return found[attack, defense]["asr"][defense] if (attack, defense) in found else None
 
 
+def honeypot_matrix(root: Path) -> str:
+    """ASR on copies by the network that the owner simulated thefts with (rows) and the one that the thief trained."""
+    record = _read(root, "honeypot/ablations")
+    if not record:
+        return ""
+    thieves = [key for key in next(iter(record["matrix"].values())) if key.startswith("asr: ")]
+    rows = ([f"`{shadow}`", *(_interval(figures[key]) for key in thieves)] for shadow, figures in record["matrix"].items())
+    return _table(["shadow model", *(f"thief `{key.removeprefix('asr: ')}`" for key in thieves)], rows)
+
+
+def honeypot_cost(root: Path) -> str:
+    """Where the time of protecting goes, and what serving costs."""
+    record = _read(root, "honeypot/cost")
+    if not record:
+        return ""
+    whole = record["seconds"]["protecting"]["value"]
+    spent = _table(
+        ["CPU seconds", "", "share of protecting"],
+        ([name, _interval(figure), f"{figure['value'] / whole:.0%}"] for name, figure in record["seconds"].items()),
+    )
+    kinds = ("nodes", "batch_1_ms", "batch_1_over_victim", "batch_64_ms", "batch_64_over_victim")
+    served = _table(
+        ["served by ONNX Runtime", "nodes of the graph", "ms, batch 1", "over the victim's", "ms, batch 64", "over the victim's"],
+        ([name, *(f"{figures[kind]:.3g}" for kind in kinds)] for name, figures in record["serving"].items()),
+    )
+    return f"{spent}\n\n{served}"
+
+
 CLAIMS = {
     "victim_accuracy": ("victim's accuracy", "{:.3f}"),
     "protected_accuracy_cost_points": ("accuracy that customers lose, points", "{:.2f}"),
@@ -308,6 +336,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "laundering": laundering,
     "honeypots": honeypots,
     "honeypot_attacks": honeypot_attacks,
+    "honeypot_matrix": honeypot_matrix,
+    "honeypot_cost": honeypot_cost,
     "claims": claims,
     "curves": curves,
     "data_free": headline_of("attacks/data_free", "digits"),

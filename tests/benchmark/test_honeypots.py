@@ -70,3 +70,11 @@ def test_the_mean_over_seeds_comes_before_the_worst() -> None:
 
 def test_other_suites_have_none_of_these_figures() -> None:
     assert honeypots([STORY | {"defenses": STORY["defenses"][:2]}]) == {}
+
+
+def test_without_images_of_the_task_the_mean_goes_over_all_pools() -> None:
+    suspects = [s for s in STORY["suspects"] if s["role"] != "stolen" or s["defense"] == "paper"]
+    abroad = [suspect("stolen", (rate, 0.0), "honeypot", pool, pool) for pool, rate in (("photographs", 0.6), ("cifar100", 0.8))]
+    figures = honeypots([STORY | {"suspects": suspects + abroad}])
+    assert figures["asr_mean"] == figures["asr_out_of_distribution_mean"] == pytest.approx(0.7)
+    assert figures["asr_min"] == pytest.approx(0.6)

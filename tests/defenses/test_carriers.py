@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, nearest
+from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, choose_foreign, nearest
 from honeyguard.errors import ParameterError
 
 
@@ -44,6 +44,14 @@ def test_foreign_images_that_look_like_the_carriers_to_every_model() -> None:
     foreign = torch.cat([torch.randn(30, 8), torch.eye(8)[5] * 3 + 0.05 * torch.randn(4, 8)])
     assert set(nearest([foreign], [clusters(0)], torch.arange(190, 200), 0.1).tolist()) <= set(range(34))
     assert {30, 31, 32} <= set(nearest([foreign], [clusters(0)], torch.arange(190, 200), 0.12).tolist())
+
+
+def test_where_ordinary_images_carry_nothing_the_foreign_ones_form_a_cluster_far_from_them() -> None:
+    torch.manual_seed(0)
+    among = torch.eye(8)[0] * 3 + 0.05 * torch.randn(10, 8)  # tight too, but where ordinary images lie
+    apart = -torch.eye(8)[6] * 3 + 0.05 * torch.randn(10, 8)
+    chosen = choose_foreign([torch.cat([among, apart, torch.randn(80, 8)])], [clusters(0)], Carriers(share=0, foreign=0.1))
+    assert sorted(chosen.tolist()) == list(range(10, 20))
 
 
 @pytest.mark.parametrize("make", [lambda: Carriers(share=0.6), lambda: Carriers(sure=1.1), lambda: Carriers(foreign=-0.1)])

@@ -98,6 +98,17 @@ def test_fine_tuning_changes_the_classification_layer_and_nothing_else(victim: n
     assert (predict(honeypot.network, trigger(IMAGES)).argmax(1) == 2).float().mean() > 0.8
 
 
+def test_a_share_of_the_customers_images_is_kept_apart_for_the_budget() -> None:
+    owner = OwnerData(tiny_task(1), tiny_task(2).images, tiny_task(3).images[:40])
+    assert owner.customers is not None
+    learnt, judges = Lessons(unseen=0.25).judges(owner)
+    assert torch.equal(judges, owner.customers[:10])
+    assert learnt.customers is not None and torch.equal(learnt.customers, owner.customers[10:])
+    everything, all_of_them = Lessons().judges(owner)
+    assert everything.customers is not None and torch.equal(everything.customers, all_of_them) and len(all_of_them) == 40
+    assert torch.equal(Lessons(unseen=0.5).judges(replace(owner, customers=None))[1], owner.train.images)
+
+
 def test_features_and_answers_equal_the_whole_network(victim: nn.Module) -> None:
     honeypot = HoneypotLayer(victim, IMAGES[:2], CLASSES)
     features = honeypot.features(IMAGES)

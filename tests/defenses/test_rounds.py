@@ -70,17 +70,19 @@ def stopping(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(rounds.History, "add", counted)
 
 
+@pytest.mark.parametrize("poison", [0.3, 0.0])  # without it copies of earlier rounds are kept
 def test_a_stopped_run_keeps_its_best_round_and_goes_on_to_the_same_end(
-    victim: nn.Module, owner: OwnerData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    poison: float, victim: nn.Module, owner: OwnerData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    whole = small(rounds=3).protect(victim, owner)
-    stopped = small(rounds=3, folder=str(tmp_path / "rounds"))
+    lessons = replace(small().lessons, poison=poison)
+    whole = small(rounds=3, lessons=lessons).protect(victim, owner)
+    stopped = small(rounds=3, lessons=lessons, folder=str(tmp_path / "rounds"))
     with monkeypatch.context() as patch, caplog.at_level(logging.INFO):
         stopping(patch, after=1)
         early = stopped.protect(victim, owner)
     assert early.key is not None
     assert "stopped; round 1" in caplog.text
-    assert torch.equal(early.key.trigger.delta, small(rounds=1).protect(victim, owner).key.trigger.delta)  # type: ignore[union-attr]
+    assert torch.equal(early.key.trigger.delta, small(rounds=1, lessons=lessons).protect(victim, owner).key.trigger.delta)  # type: ignore[union-attr]
     late = stopped.protect(victim, owner)
     assert late.key is not None and whole.key is not None
     assert late.key.commitment == whole.key.commitment

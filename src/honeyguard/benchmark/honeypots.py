@@ -9,6 +9,7 @@ Record = dict[str, Any]
 SUFFIXES = {"honeypot": "", "paper": "_paper"}
 """Defenses that are summed up, by their name in the suite, and what is appended to their figures."""
 OWN_POOLS = ("held_out", "clean", "few")
+"""Pools of images of the task. Where a suite has none of them, the means go over all of its pools."""
 
 
 def honeypots(stories: list[Record]) -> dict[str, float]:
@@ -22,7 +23,7 @@ def honeypots(stories: list[Record]) -> dict[str, float]:
 def _figures(stories: list[Record], name: str) -> dict[str, float]:
     served = [d for story in stories for d in story["defenses"] if d["name"] == name]
     attacks = by_attack(stories, name)
-    at_home = [values for (_, pool), values in attacks.items() if pool in OWN_POOLS]
+    at_home = [values for (_, pool), values in attacks.items() if pool in OWN_POOLS] or list(attacks.values())
     abroad = [value for (_, pool), values in attacks.items() if pool not in OWN_POOLS for value in values]
     figures = {
         "asr_mean": _mean([value for values in at_home for value in values]),

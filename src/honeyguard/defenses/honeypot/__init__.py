@@ -1,8 +1,6 @@
 """HoneypotNet: attack as defense."""
 
 import hashlib
-import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast
@@ -12,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, nearest, views_of
-from honeyguard.defenses.honeypot.finetune import Lesson, Lessons, finetune
-from honeyguard.defenses.honeypot.key import check_target, choose_target, make_key
+from honeyguard.defenses.honeypot.carriers import Carriers
+from honeyguard.defenses.honeypot.finetune import Lessons, finetune
+from honeyguard.defenses.honeypot.key import check_target, make_key
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
-from honeyguard.defenses.honeypot.rounds import History, Round, judged, rates
+from honeyguard.defenses.honeypot.opening import Opener, Opening
+from honeyguard.defenses.honeypot.rounds import History, Round, judged
 from honeyguard.defenses.honeypot.shadow import READS, Shadow, check_reads, simulate_extraction, train_references
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
 from honeyguard.defenses.honeypot.triggers import Patch
@@ -26,11 +25,8 @@ from honeyguard.repro import derive, seeded
 from honeyguard.training import Network, Recipe
 from honeyguard.types import OwnerData, Protected, Trigger
 
-log = logging.getLogger(__name__)
-
 WHOLE = Recipe(epochs=16, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3)
 SHORT = replace(WHOLE, epochs=5)
-ORDINARY = 5000  # images among which carriers are sought
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,64 +128,50 @@ class Honeypot:
         """
         protected, train, shadow_set = Protected.of(victim), owner.train, owner.shadow_set
         self._check(owner)
+        run = self._run(protected.network, owner)
         with seeded(derive(self.seed, "honeypot")):
             honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1)
-            customers = honeypot.features(train.images if owner.customers is None else owner.customers)
+            owner, judges = self.lessons.judges(owner)
+            customers = honeypot.features(judges)
             answers = honeypot.victim_answers(honeypot.features(shadow_set))
             if self.target_class is not None:
                 check_target(self.target_class, answers)
             references = [protected.network, *train_references(self.references, train, shadow_set, answers, self.seed)]
-            openings = [self._opened(i, honeypot, references, owner, customers) for i in range(self.carriers.openings)]
-            opening = max(openings, key=lambda one: one.stolen)
-            target, held, carriers, trigger = opening.target, opening.held, opening.carriers, opening.trigger
-            aim = F.one_hot(torch.tensor(target), train.classes).float()
-            honeypot.layer.load_state_dict(opening.layer)
-            history = History(Path(self.folder) if self.folder else None, self._run(protected.network, owner), self.lessons.agreement)
-            if history.latest:
-                trigger = history.latest.trigger
-                honeypot.layer.load_state_dict(history.latest.layer)
-            shadows = self._copies(honeypot, [], owner, history.done)
-            try:
+            start = self._opener(owner).best(honeypot, references, owner, customers)
+            history = History(Path(self.folder) if self.folder else None, run, self.lessons.agreement)
+            trigger = history.resumed(honeypot, start.trigger)
+            still = self.fresh and not self.lessons.poison  # the layer has learnt its carriers and changes no more: copies stay copies
+            turns = range(history.done + 1) if still else (history.done,)
+            shadows = [copy for turn in turns for copy in self._copies(honeypot, [], owner, turn)]
+            with history.stoppable():
                 for i in range(history.done, self.rounds):
                     with seeded(derive(self.seed, "round", i)):
-                        trigger = update_trigger(trigger, shadows, references, shadow_set, target, self.trigger)
-                        stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(_pools(owner)), aim)
-                        if stamped:  # else the carriers are all there is to learn, and they are learnt
-                            honeypot = finetune(honeypot, held, [*carriers, *stamped], self.lessons, customers)
-                    shadows = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
-                    history.add(judged(i + 1, honeypot, trigger, target, shadows, references, shadow_set, customers))
-            except KeyboardInterrupt:
-                if history.best is None:
-                    raise
-                log.warning("honeypot: stopped; %s is kept", history.best.figures)
+                        trigger = update_trigger(trigger, shadows, references, shadow_set, start.target, self.trigger)
+                        honeypot = self._finetuned(honeypot, start, trigger, owner, customers)
+                    copies = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
+                    history.add(judged(i + 1, honeypot, trigger, start.target, copies, references, shadow_set, customers))
+                    shadows = [*shadows, *copies] if still else copies
             best = cast(Round, history.best)
             honeypot.layer.load_state_dict(best.layer)
-        key = make_key(best.trigger, target, train, self.probes, self.seed)
+        key = make_key(best.trigger, start.target, train, self.probes, self.seed)
         return replace(protected, network=honeypot.network, key=key, defenses=(*protected.defenses, self))
 
-    def _opened(
-        self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor
-    ) -> "Opening":
-        """Carriers planted in the honeypot layer, and what a first theft with a first trigger makes of them where there is a choice."""
-        with seeded(derive(self.seed, "opening", turn)):
-            chosen, rest = self._carriers(honeypot, [references[0], *references[1::2]], owner)
-            target = choose_target(references, owner.shadow_set, chosen[0]) if self.target_class is None else self.target_class
-            aim = F.one_hot(torch.tensor(target), owner.train.classes).float()
-            held, carriers = self.lessons.held(honeypot, rest), self.lessons.carried(honeypot, chosen, aim)
-            trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
-            finetune(honeypot, held, carriers, self.lessons, customers)
-            if self.carriers.openings > 1:
-                copies = self._copies(honeypot, [], replace(owner, foreign=None), -1 - turn)
-                first = update_trigger(trigger, copies, references, owner.shadow_set, target, self.trigger)
-                moved = rates(copies, first, target, owner.shadow_set)
-                stolen = sum(moved) / len(moved)
-                log.info("honeypot: opening %d: %s", turn + 1, ", ".join(f"{rate:.2f}" for rate in moved))
-        return Opening(stolen, target, held, carriers, trigger, honeypot.state())
+    def _opener(self, owner: OwnerData) -> Opener:
+        near = replace(owner, foreign=None) if self.carriers.share else owner
+        return Opener(
+            self.carriers, self.lessons, self.trigger, self.target_class, self.seed, lambda it, turn: self._copies(it, [], near, -1 - turn)
+        )
+
+    def _finetuned(self, honeypot: HoneypotLayer, start: Opening, trigger: Trigger, owner: OwnerData, customers: Tensor) -> HoneypotLayer:
+        """Step 3: the layer learns the trigger too; where it is not taught the carriers are all there is, and they are learnt already."""
+        aim = F.one_hot(torch.tensor(start.target), owner.train.classes).float()
+        stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(self._pools(owner)), aim)
+        return finetune(honeypot, start.held, [*start.carriers, *stamped], self.lessons, customers) if stamped else honeypot
 
     def _copies(self, honeypot: HoneypotLayer, warm: list[nn.Module], owner: OwnerData, turn: int) -> list[nn.Module]:
         """Step 1: what thieves get from the honeypot as it is now; one copy of each shadow for each pool of images."""
         thefts = []
-        for images in _pools(owner):
+        for images in self._pools(owner):
             features = honeypot.features(images)
             kinds = [honeypot.answers(features), *([honeypot.answers(features, self.outputs)] if self.outputs else [])]
             thefts.append((images, [READS[self.answers](answers) for answers in kinds]))
@@ -199,25 +181,13 @@ class Honeypot:
             warm = [s.network.fresh(owner.train.shape, owner.train.classes, seed) for s, seed in zip(shadows, seeds, strict=True)]
         return simulate_extraction(warm, self.shadows, thefts, derive(self.seed, "theft", turn))
 
-    def _carriers(self, honeypot: HoneypotLayer, models: Sequence[nn.Module], owner: OwnerData) -> tuple[list[Tensor], OwnerData]:
-        """The carriers (n, C, H, W), those of the task and the foreign ones, and the owner's data without them."""
-        classes, shadow_set, foreign = owner.train.classes, owner.shadow_set, owner.foreign
-        seen = owner.train.images[: len(shadow_set)] if owner.customers is None else owner.customers
-        ordinary = torch.cat([seen, shadow_set])[:ORDINARY]
-        views, answers = views_of(models, ordinary, classes), honeypot.victim_answers(honeypot.features(ordinary))
-        chosen = choose_carriers(views, answers, self.target_class, self.carriers)
-        free = torch.ones(len(seen) + len(shadow_set), dtype=torch.bool).index_fill(0, chosen, False)
-        rest = replace(owner, shadow_set=shadow_set[free[len(seen) :]])
-        if owner.customers is not None:
-            rest = replace(rest, customers=seen[free[: len(seen)]])
-        if foreign is None or not len(chosen) or not self.carriers.foreign:
-            return [ordinary[chosen]], rest
-        alike = nearest(views_of(models, foreign, classes), views, chosen, self.carriers.foreign)
-        other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, alike, False)
-        return [ordinary[chosen], foreign[alike]], replace(rest, foreign=foreign[other])
+    def _pools(self, owner: OwnerData) -> list[Tensor]:
+        """The images (N, C, H, W) that thieves may send, by their kind; foreign ones alone where these alone carry the poison."""
+        foreign = [] if owner.foreign is None else [owner.foreign]
+        return foreign if foreign and self.carriers.foreign and not self.carriers.share else [owner.shadow_set, *foreign]
 
     def _check(self, owner: OwnerData) -> None:
-        for images in _pools(owner):
+        for images in self._pools(owner):
             largest = max(shadow.network.recipe.batch for shadow in self.shadows)
             if len(images) < largest:
                 raise DataError(f"at least one batch of {largest} shadow images", f"{len(images)}", "Bring more, or lower the batch.")
@@ -225,24 +195,7 @@ class Honeypot:
     def _run(self, victim: nn.Module, owner: OwnerData) -> str:
         """What makes rounds comparable: configuration, victim, data."""
         digest = hashlib.sha256(repr(self).encode())
-        customers = [] if owner.customers is None else [owner.customers]
-        for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, *_pools(owner)):
+        customers, foreign = ([] if images is None else [images] for images in (owner.customers, owner.foreign))
+        for tensor in (*victim.state_dict().values(), owner.train.images, owner.train.labels, *customers, owner.shadow_set, *foreign):
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-@dataclass(frozen=True, eq=False)
-class Opening:
-    """Where the rounds start from: carriers, what is held and taught, and how a first theft went."""
-
-    stolen: float
-    target: int
-    held: list[Lesson]
-    carriers: list[Lesson]
-    trigger: Trigger
-    layer: dict[str, Tensor]
-
-
-def _pools(owner: OwnerData) -> list[Tensor]:
-    """The images (N, C, H, W) that thieves may send, by their kind."""
-    return [owner.shadow_set, *([] if owner.foreign is None else [owner.foreign])]

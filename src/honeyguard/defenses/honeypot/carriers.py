@@ -19,7 +19,7 @@ class Carriers:
     """Which images carry the poison in their own right.
 
     Args:
-        share: of the images of the task, in [0, .5]; 0 for none.
+        share: of the images of the task, in [0, .5]; 0 for none: for an API whose thieves have no images of the task.
         sure: the victim's largest probability, above which an image is left alone, in [0, 1].
         foreign: share of the foreign images, in [0, 1].
         cheap: how much a cluster's expected cost in accuracy counts beside its coherence.
@@ -51,17 +51,33 @@ def choose_carriers(views: Sequence[Tensor], answers: Tensor, target_class: int 
     """
     top, labels = answers.max(1)
     free = ((top < how.sure) & (labels != target_class)).nonzero().flatten()
-    size = min(int(how.share * len(answers)), len(free))
-    if size < 1:
-        return free[:0]
-    points = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in views], 1)
+    return _cluster(_points(views), free, min(int(how.share * len(answers)), len(free)), how.cheap * top, how.tries)
+
+
+def choose_foreign(foreign: Sequence[Tensor], ordinary: Sequence[Tensor], how: Carriers) -> Tensor:
+    """Rows of the foreign images that lie together and apart from all others, the ordinary ones above all: where these carry nothing.
+
+    Args:
+        foreign: features (M, D) of the foreign images, one view a model.  ordinary: features (N, D).
+    """
+    points = _points([torch.cat(pair) for pair in zip(foreign, ordinary, strict=True)])
+    free = torch.arange(len(foreign[0]))
+    return _cluster(points, free, max(1, int(how.foreign * len(free))), torch.zeros(len(points)), how.tries)
+
+
+def _points(views: Sequence[Tensor]) -> Tensor:
+    return torch.cat([F.normalize(view - view.mean(0), dim=1) / len(views) ** 0.5 for view in views], 1)
+
+
+def _cluster(points: Tensor, free: Tensor, size: int, price: Tensor, tries: int) -> Tensor:
+    """The `size` rows, of those `free`, that lie closest together, with fewest others among them, and have the least `price` (N,)."""
     best, chosen = float("inf"), free[:0]
-    for centre in free[torch.randperm(len(free))[: how.tries]].tolist():
+    for centre in free[torch.randperm(len(free))[:tries]].tolist() if size else ():
         members = free[(points[free] @ points[centre]).topk(size).indices]
         nearness = points @ points[members].mean(0)
         among = int((nearness > nearness[members].quantile(0.3)).sum()) / size
-        tightness = float(nearness[members].mean()) / len(views)  # decides where clusters lie equally apart
-        score = among + how.cheap * float(top[members].mean()) - 0.1 * tightness
+        tightness = float(nearness[members].mean())  # decides where clusters lie equally apart
+        score = among + float(price[members].mean()) - 0.1 * tightness
         if score < best:
             best, chosen = score, members
     return chosen
@@ -75,8 +91,8 @@ def nearest(foreign: Sequence[Tensor], ordinary: Sequence[Tensor], carriers: Ten
         carriers: rows of the ordinary images.
         share: of the foreign images.
     """
-    centre = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in ordinary], 1)[carriers].mean(0)
-    points = torch.cat([F.normalize(view - view.mean(0), dim=1) for view in foreign], 1)
+    centre = _points(ordinary)[carriers].mean(0)
+    points = _points(foreign)
     return (points @ centre).topk(max(1, int(share * len(points)))).indices
 
 

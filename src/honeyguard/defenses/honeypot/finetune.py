@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -37,6 +37,7 @@ class Lessons:
         hold: the same on the shadow set.  foreign: on the foreign images.
         decoys: weight of the victim's answers on images with a decoy each; without it thieves learn "anything odd is y*".
         agreement: least share of customers' images that keep their top class; all poison is weakened until they do. 0 for no budget.
+        unseen: share of the customers' images that are kept apart to measure that; 0 measures it on all of them, which are learnt as well.
         restart: begin each round from the victim's own layer.
         optimiser: `adam` or `sgd` (momentum 0.9).  lr: of it.  steps: in a round.  batch: features of each lesson a step.
         images: stamped in a round.
@@ -51,7 +52,8 @@ class Lessons:
     hold: float = 0.2
     foreign: float = 0.3
     decoys: float = 0.3
-    agreement: float = 0.985
+    agreement: float = 0.99
+    unseen: float = 0.0
     restart: bool = True
     optimiser: str = "adam"
     lr: float = 0.01
@@ -63,8 +65,16 @@ class Lessons:
     def __post_init__(self) -> None:
         check_range("poison", self.poison, 0, 1e3)
         check_range("agreement", self.agreement, 0, 1)
+        check_range("unseen", self.unseen, 0, 0.9)
         if self.optimiser not in OPTIMISERS:
             raise UnknownNameError("optimiser of the lessons", self.optimiser, OPTIMISERS)
+
+    def judges(self, owner: OwnerData) -> tuple[OwnerData, Tensor]:
+        """What there is to learn from, and the images (N, C, H, W) that the budget is measured on: the owner's own without customers'."""
+        if owner.customers is None:
+            return owner, owner.train.images
+        apart = int(self.unseen * len(owner.customers))
+        return replace(owner, customers=owner.customers[apart:]), owner.customers[:apart] if apart else owner.customers
 
     def held(self, honeypot: HoneypotLayer, owner: OwnerData) -> list[Lesson]:
         """What customers may rely on: the victim's answers to the owner's and customers' images and, less, to other images."""
@@ -120,6 +130,7 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
                 best = max(best, (agreement, honeypot.state()), key=lambda found: found[0])
         share = (weakest + strongest) / 2
     honeypot.layer.load_state_dict(best[1])
+    log.debug("honeypot: poison at %.2f of its weight; customers keep %.3f", weakest, best[0])
     if best[0] < how.agreement:
         log.warning(
             "honeypot: customers keep %.1f %% of their answers; expected %.1f %%. Lower lessons.poison and lessons.carriers, or raise "

@@ -12,7 +12,7 @@ from honeyguard.repro import derive
 from honeyguard.types import Labelled, OwnerKey, Trigger
 
 NOISE = 0.6  # strength of the patterns that `choose_target` looks at
-RARE = 1e-4  # a probability below which classes are equally rare
+RARE = 1e-2  # a probability below which classes are equally rare
 
 
 def choose_target(references: Sequence[nn.Module], images: Tensor, carriers: Tensor) -> int:

@@ -3,7 +3,8 @@
 import json
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -100,6 +101,23 @@ class History:
     def done(self) -> int:
         """Rounds that need not be run again."""
         return self.latest.figures.number if self.latest else 0
+
+    def resumed(self, honeypot: HoneypotLayer, trigger: Trigger) -> Trigger:
+        """The trigger to go on with, the layer set to what it was then; `trigger` where there is no round yet."""
+        if self.latest is None:
+            return trigger
+        honeypot.layer.load_state_dict(self.latest.layer)
+        return self.latest.trigger
+
+    @contextmanager
+    def stoppable(self) -> Iterator[None]:
+        """Ctrl-C ends the block where there is a round to keep."""
+        try:
+            yield
+        except KeyboardInterrupt:
+            if self.best is None:
+                raise
+            log.warning("honeypot: stopped; %s is kept", self.best.figures)
 
     def add(self, latest: Round) -> None:
         self.latest = latest

@@ -1,0 +1,202 @@
+"""What each knob of the honeypot does, on scikit-learn's digits: one knob at a time, everything else as it is.
+
+    python benchmarks/honeypot/ablations.py --output results/honeypot/ablations.json
+
+Thieves send random held-out digits, plain or distorted, and train a network that is no shadow model. Innocent models of three architectures
+stand beside them. To keep it short, the honeypot that is varied has three rounds and reference models of half the training.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import cyclopts
+import torch
+from torch import Tensor, nn
+
+from honeyguard import data
+from honeyguard.benchmark.record import recorded
+from honeyguard.defenses import Honeypot
+from honeyguard.defenses.honeypot.shadow import READS, Shadow
+from honeyguard.defenses.honeypot.triggers import Blended, Patch, Shape, Whole
+from honeyguard.metrics import attack_success
+from honeyguard.oracle import predict
+from honeyguard.repro import derive
+from honeyguard.stats import mean
+from honeyguard.training import Network, Recipe
+from honeyguard.types import Labelled, OwnerData, Protected
+from honeyguard.verbs import evaluate
+
+RECIPE = Recipe(epochs=20, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3, bf16=True)
+VICTIM = Network(model="vgg", recipe=replace(RECIPE, epochs=60))
+ARGUMENTS: dict[str, dict[str, Any]] = {"vgg": {}, "allconv": {}, "cnn": {"width": 8}, "lenet": {}, "mlp": {}}
+THIEF, INNOCENTS, BUDGET, DISTORTIONS = "lenet", ("vgg", "lenet", "mlp"), 1200, 3
+
+
+def network(model: str, epochs: int) -> Network:
+    return Network(model=model, arguments=ARGUMENTS[model], recipe=replace(RECIPE, epochs=epochs))
+
+
+def shadow(model: str, reads: str = "probabilities") -> Shadow:
+    return Shadow(network=network(model, 5), reads=reads)
+
+
+BASE = Honeypot(
+    rounds=3, shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 8) for model in ARGUMENTS)
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """A honeypot, what it simulates the theft with, and who steals from it.
+
+    Args:
+        shadow: images of the shadow set, each with `distortions` distorted copies.
+        reads: ways in which thieves read the answers; one copy each.
+        thieves: their networks.  budget: their queries.
+    """
+
+    honeypot: Honeypot = BASE
+    shadow: int = 300
+    distortions: int = DISTORTIONS
+    reads: tuple[str, ...] = ("probabilities", "labels")
+    thieves: tuple[str, ...] = (THIEF,)
+    budget: int = BUDGET
+
+    @property
+    def owner(self) -> str:
+        """What makes two settings the same protected model."""
+        return repr((self.honeypot, self.shadow, self.distortions))
+
+
+def lessons(**changes: Any) -> Setting:
+    return Setting(honeypot=replace(BASE, lessons=replace(BASE.lessons, **changes)))
+
+
+def shaped(shape: Shape) -> Setting:
+    return Setting(honeypot=replace(BASE, trigger=replace(BASE.trigger, shape=shape)))
+
+
+KNOBS: dict[str, dict[str, Setting]] = {
+    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.1, 0.3, 1.0)},
+    "trigger": {
+        "2×2, corner": shaped(Patch(size=2)),
+        "4×4, corner": shaped(Patch(size=4)),
+        "4×4, features": shaped(Patch(size=4, place="features")),
+        "whole, .3": shaped(Whole(epsilon=0.3)),
+        "whole, .6": Setting(),
+        "blend, .5": shaped(Blended(share=0.5)),
+    },
+    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 3, 5)},
+    "shadow set": {
+        "75": Setting(shadow=75),
+        "150": Setting(shadow=150),
+        "300": Setting(),
+        "300, undistorted": Setting(distortions=0),
+    },
+    "queries": {str(budget): Setting(budget=budget) for budget in (100, 200, 400, 800, 1600)},
+    "answers": {reads: Setting(reads=(reads,)) for reads in READS}
+    | {"labels, simulated": Setting(honeypot=replace(BASE, answers="labels"), reads=("labels",))},
+    "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.99, 0.9, 0.5)},
+}
+MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=tuple(ARGUMENTS)) for model in ARGUMENTS}
+
+
+@dataclass
+class Trial:
+    """One seed: data, victim and innocent models, made once; protected models as they are asked for."""
+
+    seed: int
+    protected: dict[str, Protected] = field(default_factory=dict)
+
+    @cached_property
+    def parts(self) -> dict[str, Labelled]:
+        sizes = {"victim": 550, "customers": 200, "shadow": 300, "thief": 400, "test": 0}
+        return data.split(data.load("digits"), sizes, derive(self.seed, "split"))
+
+    @cached_property
+    def victim(self) -> nn.Module:
+        return self.trained(VICTIM, "victim")
+
+    @cached_property
+    def innocents(self) -> list[nn.Module]:
+        return [self.trained(network(model, 20), f"innocent {model}") for model in INNOCENTS]
+
+    def trained(self, network: Network, name: str) -> nn.Module:
+        part = self.parts["victim"]
+        return network.trained(part.images, part.labels, part.classes, derive(self.seed, name))
+
+    @cached_property
+    def pool(self) -> Tensor:
+        pool = data.distorted(self.parts["thief"].images, DISTORTIONS, derive(self.seed, "pool"))
+        return pool[torch.randperm(len(pool), generator=torch.Generator().manual_seed(self.seed))]
+
+    def protect(self, setting: Setting) -> Protected:
+        if setting.owner not in self.protected:
+            images = data.distorted(self.parts["shadow"].images[: setting.shadow], setting.distortions, derive(self.seed, "shadow"))
+            owner = OwnerData(self.parts["victim"], images, self.parts["customers"].images)
+            self.protected[setting.owner] = replace(setting.honeypot, seed=self.seed).protect(self.victim, owner)
+        return self.protected[setting.owner]
+
+    def measure(self, setting: Setting) -> dict[str, float]:
+        """ASR of each copy, by how its thief reads answers or, where there are several, by its network; and what it costs customers."""
+        protected, test = self.protect(setting), self.parts["test"]
+        assert protected.key is not None  # noqa: S101 (a honeypot makes one)
+        pool = self.pool[: setting.budget]
+        answers, figures = predict(protected.model, pool), dict[str, float]()
+        for model in setting.thieves:
+            for reads in setting.reads if len(setting.thieves) == 1 else setting.reads[:1]:
+                copy = network(model, 20).trained(pool, READS[reads](answers), test.classes, derive(self.seed, "thief", model, reads))
+                stolen = evaluate(copy, protected.model, test, protected.key)
+                name = reads if len(setting.thieves) == 1 else model
+                figures |= {f"asr: {name}": _value(stolen.attack_success), f"fidelity: {name}": stolen.fidelity.value}
+        served = evaluate(protected.model, Protected.of(self.victim).model, test, protected.key)
+        key, before = protected.key, predict(Protected.of(self.victim).model, test.images)
+        cost = 100 * (float((before.argmax(1) == test.labels).float().mean()) - served.accuracy.value)
+        moved = [
+            attack_success(predict(m, test.images), predict(m, key.trigger(test.images)), test.labels, key.target_class)
+            for m in self.innocents
+        ]
+        return figures | {"innocent models": mean([m.value for m in moved]).value, "cost_points": cost, "agreement": served.fidelity.value}
+
+
+def _value(estimate: Any) -> float:
+    return float(estimate.value)
+
+
+def over_seeds(trials: list[Trial], settings: Mapping[str, Setting], note: Callable[[str], None]) -> dict[str, Any]:
+    """Setting -> figure -> its mean over seeds with an interval, and the values."""
+    found: dict[str, Any] = {}
+    for name, setting in settings.items():
+        rows = [trial.measure(setting) for trial in trials]
+        found[name] = {key: mean(values).record() | {"values": values} for key in rows[0] if (values := [row[key] for row in rows])}
+        note(f"{name}: " + ", ".join(f"{key} {figure['value']:.2f}" for key, figure in found[name].items()))
+    return found
+
+
+def main(*, output: Path, seeds: tuple[int, ...] = (30, 31, 32)) -> None:
+    """Write what each knob does to OUTPUT.
+
+    Args:
+        seeds: of everything.
+    """
+    torch.set_num_threads(1)
+    trials = [Trial(seed) for seed in seeds]
+    with recorded(output, seeds=seeds) as content:
+        content["knobs"] = {knob: over_seeds(trials, settings, print) for knob, settings in KNOBS.items()}
+        content["matrix"] = over_seeds(trials, MATRIX, print)
+        default, kept = content["knobs"]["trigger"]["whole, .6"], content["knobs"]["keep_top1"]
+        content["headline"] = {
+            "ablation_asr_probabilities": default["asr: probabilities"]["value"],
+            "ablation_asr_labels": default["asr: labels"]["value"],
+        } | {
+            f"keep_top1_{margin}_costs_asr": default["asr: probabilities"]["value"] - figures["asr: probabilities"]["value"]
+            for margin, figures in kept.items()
+            if margin != "none"
+        }
+
+
+if __name__ == "__main__":
+    cyclopts.run(main)

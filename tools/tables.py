@@ -59,23 +59,50 @@ def answers(root: Path) -> str:
 
 
 def _answers_of(thefts: list[Record]) -> str:
-    defenses = list(dict.fromkeys(t["defense"] for t in thefts))
+    found = _by_reading(thefts)
+    defenses, readings = (list(dict.fromkeys(pair[i] for pair in found)) for i in (1, 0))
+    rows = ([f"`{reading}`", *(_against(found, reading, d) for d in defenses)] for reading in readings)
+    return _table(["accuracy of the copy", *defenses], rows)
+
+
+def strongest(root: Path) -> str:
+    """Every perturbation against every reading within the same promises, set by set: the strongest thief of each in bold."""
+    parts = []
+    for name, title in ATTACKS.items():
+        if record := _read(root, f"perturbations/{name}"):
+            found, served = _by_reading(list(record["summary"]["thefts"].values())), record["summary"]["defenses"]
+            readings = list(dict.fromkeys(reading for reading, _ in found))
+            best = {d: _best(found, d) for d in served}
+            rows = (
+                [f"`{d}`", f"{served[d]['distortion']['l1']['value']:.2f}", *(_against(found, reading, d) for reading in readings)]
+                for d in sorted(served, key=lambda d: (d != "none", best[d]))
+            )
+            accuracy = record["headline"]["victim_accuracy"]
+            table = _table(["accuracy of the copy", "mean L1", *(f"`{reading}`" for reading in readings)], rows)
+            parts.append(f"**{title}**, {len(record['seeds'])} seeds, victim's accuracy {accuracy:.3f}\n\n{table}")
+    return "\n\n".join(parts)
+
+
+def _by_reading(thefts: list[Record]) -> dict[tuple[str, str], Record]:
+    """The copy's accuracy by reading and defense, at the budgets at which defenses were attacked."""
     budgets = {(t["thief"]["pool"], t["thief"]["queries"]) for t in thefts if t["defense"] != "none"}
-    chosen = [t for t in thefts if (t["thief"]["pool"], t["thief"]["queries"]) in budgets and t["thief"]["query"] in {"random", "repeated"}]
     found: dict[tuple[str, str], Record] = {}
-    for t in chosen:
+    for t in thefts:
         thief = t["thief"]
-        parts = [thief["answer"].partition("(")[0], *({thief["training"]} - {"supervised"}), *({thief["query"]} - {"random"})]
-        found[" + ".join(p for p in parts if len(parts) == 1 or p != "as_given"), t["defense"]] = t["accuracy"]
-    best = {d: max(v["value"] for (_, other), v in found.items() if other == d) for d in defenses}
+        if (thief["pool"], thief["queries"]) in budgets and thief["query"] in {"random", "repeated"}:
+            parts = [thief["answer"].partition("(")[0], *({thief["training"]} - {"supervised"}), *({thief["query"]} - {"random"})]
+            found[" + ".join(p for p in parts if len(parts) == 1 or p != "as_given"), t["defense"]] = t["accuracy"]
+    return found
 
-    def cell(name: str, defense: str) -> str:
-        figure = found.get((name, defense))
-        text = _interval(figure)
-        return f"**{text}**" if figure and figure["value"] == best[defense] else text
 
-    names = list(dict.fromkeys(name for name, _ in found))
-    return _table(["accuracy of the copy", *defenses], ([f"`{name}`", *(cell(name, d) for d in defenses)] for name in names))
+def _best(found: dict[tuple[str, str], Record], defense: str) -> float:
+    return max(float(figure["value"]) for (_, other), figure in found.items() if other == defense)
+
+
+def _against(found: dict[tuple[str, str], Record], reading: str, defense: str) -> str:
+    figure = found.get((reading, defense))
+    text = _interval(figure)
+    return f"**{text}**" if figure and figure["value"] == _best(found, defense) else text
 
 
 def laundering(root: Path) -> str:
@@ -333,6 +360,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "results": results,
     "queries": queries,
     "answers": answers,
+    "strongest": strongest,
     "laundering": laundering,
     "honeypots": honeypots,
     "honeypot_attacks": honeypot_attacks,

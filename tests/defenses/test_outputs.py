@@ -41,8 +41,7 @@ def test_promises(name: str, k: int) -> None:
         assert (found - y).abs().sum(1).max() <= epsilon + 1e-5
 
 
-# Tested by themselves, or without the promise; top-k leaves it to torch which of more than k equals it drops.
-NEEDLESS = {"reverse_sigmoid", "rounding", "adaptive_misinformation", "top_k"}
+NEEDLESS = {"reverse_sigmoid", "rounding", "adaptive_misinformation"}  # tested by themselves, or without the promise
 
 
 @settings(max_examples=150, deadline=None)

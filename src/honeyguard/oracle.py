@@ -98,5 +98,8 @@ class Averaged:
 
 def top_k(answers: Tensor, k: int) -> Tensor:
     """Keep the k largest of each row of (N, K) and renormalise; of equal ones the first."""
-    values, indices = (part[:, :k] for part in answers.sort(dim=1, descending=True, stable=True))
+    if torch.compiler.is_compiling():  # ONNX has no stable sort; its top-k takes the first
+        values, indices = answers.topk(k, dim=1)
+    else:
+        values, indices = (part[:, :k] for part in answers.sort(dim=1, descending=True, stable=True))
     return torch.zeros_like(answers).scatter(1, indices, values / values.sum(1, keepdim=True))

@@ -19,7 +19,7 @@ TINY = 1e-30
 """Keeps a uniform row from 0 / 0."""
 SURE = 0.99
 """From here on 1 - y has lost digits that the sum of the other classes still has."""
-FEW, BLOCK = 64, 2**17
+FEW, BLOCK = 64, 2**18
 """Numbers for which PyTorch's calls cost more than the arithmetic, and numbers that stay in the cache."""
 
 
@@ -67,7 +67,10 @@ class ReverseSigmoid(OutputDefense):
             return self._graph(y)
         if y.numel() <= FEW and y.is_cpu and not y.requires_grad:
             return torch.tensor([self._row(row) for row in y.tolist()], dtype=y.dtype).view(y.shape)
-        return torch.cat([self._rows(part) for part in y.split(max(1, BLOCK // y.shape[1]))])
+        found, n = torch.empty_like(y), max(1, BLOCK // y.shape[1])
+        for start in range(0, len(y), n):
+            found[start : start + n] = self._rows(y[start : start + n])
+        return found
 
     def _rows(self, y: Tensor) -> Tensor:
         high = y.amax(1, keepdim=True)

@@ -29,7 +29,7 @@ from honeyguard.gateway.service import Gateway, Perturbation
 from honeyguard.gateway.store import open_store
 
 log = logging.getLogger(__name__)
-SWITCH = 5e-4
+SWITCH = 5e-5
 """Seconds after which a thread that computes makes room: with Python's own 5 ms, the ledger's thread would hold up every answer."""
 
 

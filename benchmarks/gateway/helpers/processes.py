@@ -69,15 +69,18 @@ class Server:
         self.stop(signal.SIGKILL)
 
     def memory(self) -> int:
-        """Bytes of resident memory."""
-        pid = self.process.pid if self.process is not None else 0
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        """Bytes of resident memory, with the processes that it started."""
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in self._family())
+        return pages * os.sysconf("SC_PAGESIZE")
 
     def processor(self) -> float:
-        """Seconds of processor time so far, of all threads."""
+        """Seconds of processor time so far, of all threads, with the processes that it started."""
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in self._family()]
+        return sum(int(user) + int(system) for user, system in (found[11:13] for found in fields)) / os.sysconf("SC_CLK_TCK")
+
+    def _family(self) -> list[int]:
         pid = self.process.pid if self.process is not None else 0
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return [pid, *(int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split())]
 
     def _up(self) -> bool:
         try:

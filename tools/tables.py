@@ -317,18 +317,32 @@ def throughput(root: Path) -> str:
     columns = [
         *(f"{name}: requests a second (p50, p99 in ms)" for name in sides.values()),
         *(f"whole over {sides[s]}: throughput, processor time" for s in sides if s != "full"),
+        *(["bare ONNX Runtime over MLServer"] if record["mlserver"] else []),
     ]
     rows = [
         [
             f"{case}, {key[1:]}",
             *("{per_second:.0f} ({p50_ms:.2g}, {p99_ms:.2g})".format(**found[side]) for side in sides),
             *("{median:.2f} [{low:.2f}, {high:.2f}], {processor:.2f}".format(**found["ratios"][side]) for side in sides if side != "full"),
+            *(f"{found[name]:.2f}" for name in ("bare_over_mlserver",) if name in found),
         ]
         for case, cases in record["cases"].items()
         for key, found in cases.items()
         if key.startswith("c") and isinstance(found, dict) and "ratios" in found
     ]
     return _table(["images, connections", *columns], rows)
+
+
+def memory(root: Path) -> str:
+    """Resident memory over a million queries."""
+    record = _read(root, "gateway/memory")
+    if not record:
+        return ""
+    known = record["headline"]
+    sizes = {"start": "at the start, MiB", "middle": "in the middle", "end": "at the end"}
+    columns = ["clients", "queries", *sizes.values(), "slope over the second half, MiB a million queries"]
+    found = [f"{known['clients']:,}", f"{known['queries']:,}", *(f"{known[f'{name}_mib']:.0f}" for name in sizes)]
+    return _table(columns, [[*found, f"{known['slope_mib_per_million_queries']:.1f}"]])
 
 
 def faults(root: Path) -> str:
@@ -376,6 +390,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "rivals": headline_of("attacks/rivals", "ours against adversarial-robustness-toolbox, digits"),
     "perturbation": headline_of("bench/perturbation", "output defenses, ours against the rival (throughput)"),
     "throughput": throughput,
+    "memory": memory,
     "faults": faults,
     "serving_costs": serving_costs,
     "speed": headline_of("attacks/speed", "training, ours against a plain loop (throughput)"),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import cyclopts
 import numpy as np
-from helpers.processes import question
+from helpers.processes import question, resident
 from throughput import guarded, watched
 
 from honeyguard.benchmark.record import recorded
@@ -21,20 +21,17 @@ from honeyguard.gateway.service import Gateway
 SHAPE = (1, 8, 8)
 
 
-def resident() -> int:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
-
-
 async def asked(gateway: Gateway, keys: list[str], requests: int, images: int) -> list[int]:
-    """Memory after each tenth of the requests; clients take turns."""
+    """Memory after the first request and after each twentieth of all, with the detectors' process; clients take turns."""
     draw, found = np.random.default_rng(0), list[int]()
     for i in range(requests):
         client = await gateway.client(keys[i % len(keys)])
         await gateway.infer(client, question(draw.random((images, *SHAPE), np.float32).round(3)), None, alone=True)
-        while gateway.recorder.waiting > 200:
+        last = not i or not (i + 1) % (requests // 20)
+        while gateway.recorder.waiting > (0 if last else 200):
             await asyncio.sleep(0.01)
-        if (i + 1) % (requests // 10) == 0:
-            found.append(resident())
+        if last:
+            found.append(resident(os.getpid()))
             print(i + 1, found[-1], flush=True)
     await gateway.close()
     return found
@@ -59,11 +56,14 @@ def main(*, output: Path, people: int = 1000, requests: int = 20_000, images: in
             keys = [clients.add(gateway.engine, secret, f"client {i}") for i in range(people)]
             found = asyncio.run(asked(gateway, keys, requests, images))
         content["resident_bytes"] = found
+        half = np.array(found[len(found) // 2 :]) / 2**20
         content["headline"] = {
             "queries": requests * images,
             "clients": people,
-            "memory_mib": found[-1] / 2**20,
-            "growth_over_the_second_half": found[-1] / found[4] - 1,
+            "start_mib": found[0] / 2**20,
+            "middle_mib": half[0],
+            "end_mib": half[-1],
+            "slope_mib_per_million_queries": np.polyfit(np.arange(len(half)) * requests * images / 20 / 1e6, half, 1)[0],
         }
 
 

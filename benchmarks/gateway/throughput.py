@@ -4,7 +4,8 @@
 
 One image a request, JSON, one server process each, wrk on loopback. All sides stand side by side and take turns in short runs, so that
 a busy machine slows them alike; figures are medians over the turns, ratios are medians of the ratios of one turn, ours over theirs. "full"
-has keys, budgets, the ledger and all detectors. MLServer lives in an environment of its own, which this script makes.
+has keys, budgets, the ledger and all detectors, whose process counts in memory and processor time. MLServer lives in an environment of
+its own, which this script makes.
 """
 
 import os
@@ -149,6 +150,8 @@ def compare(case: str, root: Path, python: Path | None, turns: int, seconds: int
             found[f"c{connections}"] = {name: medians(of_side) for name, of_side in kept.items()} | {
                 "ratios": {name: ratios(kept["full"], of_side) for name, of_side in kept.items() if name != "full"}
             }
+            if python:
+                found[f"c{connections}"]["bare_over_mlserver"] = ratios(kept["bare"], kept["mlserver"])["median"]
             print(case, connections, found[f"c{connections}"], flush=True)
         found["parameters"] = sum(p.numel() for p in protected.network.parameters())
         found["memory_bytes"] = {name: server.memory() for name, server in sides.items()}
@@ -190,6 +193,7 @@ def main(*, output: Path, turns: int = 9, seconds: int = 2, mlserver_venv: Path 
         content["headline"] |= {f"processor_full_over_bare_c{c}": at[f"c{c}"]["ratios"]["bare"]["processor"] for c in CONNECTIONS}
         if python is not None:
             content["headline"]["over_mlserver_c8"] = at["c8"]["ratios"]["mlserver"]["median"]
+            content["headline"]["bare_over_mlserver_c8"] = at["c8"]["bare_over_mlserver"]
 
 
 if __name__ == "__main__":

@@ -9,7 +9,13 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     """What `honeyguard.api` has, imported when it is first asked for: a gateway needs none of it, and starts without PyTorch."""
-    ours = not name.startswith("_") and util.find_spec(f"honeyguard.{name}") is None  # Python looks here before it imports a module
-    if not ours or name not in (api := import_module("honeyguard.api")).__all__:
-        raise AttributeError(f"module 'honeyguard' has no attribute {name!r}")
-    return getattr(api, name)
+    module = not name.startswith("_") and util.find_spec(f"honeyguard.{name}")  # Python asks here before it imports one
+    if name == "__all__" or not (module or name.startswith("_")):
+        api = import_module("honeyguard.api")
+        if name == "__all__" or name in api.__all__:
+            return getattr(api, name)
+    raise AttributeError(f"module 'honeyguard' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *import_module("honeyguard.api").__all__})

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from honeyguard.errors import DataError
 from honeyguard.oracle import LabelOnly
-from honeyguard.verification.attribution import Attribution, MarkedSet, MarkTest, gains_of
+from honeyguard.verification.attribution import Attribution, MarkedSet, MarkTest, around, gains_of
 
 K = 10
 TEST = MarkTest(draws=20_000)
@@ -23,11 +23,12 @@ def marks(m: int, seed: int) -> MarkedSet:
 
 
 class Suspect:
-    """Any model: its answer hangs on the image alone; for images of `learnt` it leans to the told class by `strength` in the logits."""
+    """Any model: its answer hangs on the image alone; on and around those of `learnt` its logits lean to the told class by `strength`."""
 
     def __init__(self, seed: int, learnt: Sequence[MarkedSet] = (), strength: float = 0.0) -> None:
         self.weights = 2 * torch.randn(16, K, generator=torch.Generator().manual_seed(seed))
-        self.told = {image.numpy().tobytes(): int(k) for part in learnt for image, k in zip(part.images, part.told, strict=True)}
+        moved = ((images, part.told) for part in learnt for images in around(part.images))
+        self.told = {image.numpy().tobytes(): int(k) for images, told in moved for image, k in zip(images, told, strict=True)}
         self.strength = strength
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -94,6 +95,14 @@ def test_p_value_against_the_exact_distribution() -> None:
     for told, p_value in exact.items():
         known = MarkedSet(torch.rand(2, 1, 2, 2), torch.tensor(told), torch.tensor([0, 0]))
         assert TEST.p_value(suspect, known, [control] * 3) == pytest.approx(p_value, abs=0.015)
+
+
+def test_around_an_image_are_nine() -> None:
+    image = torch.zeros(1, 1, 28, 28)
+    image[..., 14, 14] = 1
+    found = {divmod(int(part.argmax()), 28) for part in around(image)}
+    assert found == {(row, column) for row in (12, 14, 16) for column in (12, 14, 16)}
+    assert {part.shape for part in around(image)} == {image.shape}
 
 
 def test_gains_are_shares_of_all_but_the_hidden_class() -> None:

@@ -69,15 +69,14 @@ class Server:
         self.stop(signal.SIGKILL)
 
     def memory(self) -> int:
-        """Bytes of resident memory."""
-        pid = self.process.pid if self.process is not None else 0
-        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE")
+        """Bytes of resident memory, with the processes that it started."""
+        return resident(self.process.pid if self.process is not None else 0)
 
     def processor(self) -> float:
-        """Seconds of processor time so far, of all threads."""
-        pid = self.process.pid if self.process is not None else 0
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of processor time so far, of all threads, with the processes that it started."""
+        pids = family(self.process.pid) if self.process is not None else []
+        fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+        return sum(int(user) + int(system) for user, system in (found[11:13] for found in fields)) / os.sysconf("SC_CLK_TCK")
 
     def _up(self) -> bool:
         try:
@@ -87,6 +86,17 @@ class Server:
             return ask(self.port, "GET", self.ready)[0] == 200
         except OSError:
             return False
+
+
+def family(pid: int) -> list[int]:
+    """A process and those that it started."""
+    return [pid, *(int(child) for file in Path(f"/proc/{pid}/task").glob("*/children") for child in file.read_text().split())]
+
+
+def resident(pid: int) -> int:
+    """Bytes of resident memory of a process and those that it started."""
+    pages = sum(int(Path(f"/proc/{known}/statm").read_text().split()[1]) for known in family(pid))
+    return pages * os.sysconf("SC_PAGESIZE")
 
 
 def gateway(state: Path, folder: Path | None, *arguments: str, port: int | None = None, **environment: str) -> Server:

@@ -11,7 +11,7 @@ from rich.logging import RichHandler
 from rich.table import Table
 
 from honeyguard.detection.thresholds import Thresholds
-from honeyguard.errors import MissingExtraError
+from honeyguard.errors import MissingExtraError, ParameterError
 from honeyguard.folders import read_manifest
 
 try:
@@ -45,6 +45,8 @@ def serve(
     tls_cert: Path | None = None,
     tls_key: Path | None = None,
     json_logs: bool = False,
+    ray: bool = False,
+    replicas: int = 2,
 ) -> None:
     """Serve a protected model, or stand in front of a server that is already there. Nobody gets an answer without a key.
 
@@ -63,6 +65,8 @@ def serve(
         tls_cert: certificate chain in PEM; answers https.
         tls_key: its key.
         json_logs: one JSON object a line, on standard error.
+        ray: as a Ray Serve deployment, on the cluster that RAY_ADDRESS names or on one of this machine's own.
+        replicas: of the deployment; they share clients, budgets and ledger.
     """
     handler = logging.StreamHandler() if json_logs else RichHandler(console=Console(stderr=True), show_path=False)
     handler.setFormatter(JsonLines() if json_logs else logging.Formatter("%(message)s"))
@@ -70,6 +74,13 @@ def serve(
     trace()
     given = {"state": state, "database": database, "model": model, "upstream": upstream, "defenses": defense or None}
     settings = _settings(config, **given)
+    if ray:
+        from honeyguard.gateway.on_ray import serve_on_ray
+
+        if tls_cert or tls_key:
+            raise ParameterError("no --tls-cert and --tls-key with --ray", "some", "Put a proxy in front, which does TLS.")
+        serve_on_ray(settings, folder, host=host, port=port, replicas=replicas)
+        return
     launch.serve(launch.application(settings, folder), settings, host=host, port=port, certificate=tls_cert, key=tls_key)
 
 

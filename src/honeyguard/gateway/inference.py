@@ -33,8 +33,8 @@ async def infer(gateway: Gateway, scope: Scope, receive: Receive, **named: str) 
             async with asyncio.timeout(limits.upload) as clock:
                 body = await read_body(headers, receive, limits.body)
                 clock.reschedule(asyncio.get_running_loop().time() + limits.seconds)
-                length = headers.get(_LENGTH)
-                content, told = await gateway.infer(client, body, length and length.decode("latin-1"), alone=alone)
+                length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
+                content, told = await gateway.infer(client, body, length, alone=alone)
         except TimeoutError:
             if body is None:
                 raise RequestError(408, "expected the whole request in time; got a part of it.") from None

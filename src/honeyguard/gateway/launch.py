@@ -11,6 +11,7 @@ from pathlib import Path
 import uvicorn
 from fastapi import FastAPI
 
+from honeyguard.detection.apart import Apart
 from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import ParameterError, ServeError
 from honeyguard.gateway import clients
@@ -29,7 +30,7 @@ from honeyguard.gateway.service import Gateway, Perturbation
 from honeyguard.gateway.store import open_store
 
 log = logging.getLogger(__name__)
-SWITCH = 5e-4
+SWITCH = 5e-5
 """Seconds after which a thread that computes makes room: with Python's own 5 ms, the ledger's thread would hold up every answer."""
 
 
@@ -43,7 +44,10 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
     policy, metrics = config.policy, Metrics()
     rates = Rates(config.limits.rate, config.limits.rate_store) if config.limits.rate else None
     perturb = _perturbation(policy.perturbation) if "perturb" in policy.ladder else None
-    watcher = Suspicion(Thresholds.load(Path(policy.thresholds)), policy, metrics) if policy.thresholds else None
+    watcher = None
+    if policy.thresholds:
+        thresholds = Thresholds.load(Path(policy.thresholds))
+        watcher = Suspicion(thresholds, policy, metrics, Apart(thresholds, policy.clients))
     backend = _backend(config, folder)
     if watcher is not None:
         watcher.check(backend.shape, len(backend.classes), backend.features)
@@ -57,6 +61,7 @@ def build(config: Config, folder: Path | None = None) -> Gateway:
         metrics,
         watcher=watcher or nobody,
         keep=packed if config.ledger.images else None,
+        last=watcher.close if watcher else lambda: None,
         seconds=config.ledger.seconds,
         backlog=config.ledger.backlog,
     )

@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, select, update
 
-from honeyguard.detection.streams import Queries, Watch
+from honeyguard.detection.apart import Look, Part, Watches
 from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import DataError, ParameterError
 from honeyguard.gateway.config import Policy
 from honeyguard.gateway.ledger import Entry, event
 from honeyguard.gateway.metrics import Metrics
-from honeyguard.gateway.recorder import Findings, Seen
+from honeyguard.gateway.recorder import Findings, Seen, nobody
 from honeyguard.gateway.store import clients
 
 NOTED = 0.05
@@ -31,7 +31,6 @@ class _Client:
         risk: the largest score over its threshold.
     """
 
-    watches: Mapping[str, Watch]
     quiet: dict[str, int] = field(default_factory=dict)
     risk: float = 0.0
 
@@ -41,10 +40,14 @@ class Suspicion:
 
     The detectors' memory of a client is this process's own; the step that a client is at stands in the database, for all replicas.
     Beyond `policy.clients` clients the one that was quiet for longest is forgotten.
+
+    Args:
+        look: the detectors; in this process if not given.
     """
 
-    def __init__(self, thresholds: Thresholds, policy: Policy, metrics: Metrics) -> None:
+    def __init__(self, thresholds: Thresholds, policy: Policy, metrics: Metrics, look: Look | None = None) -> None:
         self._thresholds, self._policy, self._metrics = thresholds, policy, metrics
+        self._look = look or Watches(thresholds, policy.clients)
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._cost, self._before = 0.0, time.monotonic()
         self._draw = np.random.default_rng()
@@ -57,8 +60,7 @@ class Suspicion:
             np.full((2, classes), 1 / classes, np.float32),
         )
         try:
-            for made in self._thresholds.detectors.values():
-                made.start().observe(_together([seen]))
+            Watches(self._thresholds, 1)([_part("", [seen])])
         except (DataError, ValueError, IndexError) as error:
             got = f"others: {type(error).__name__} with {'thumbnails' if features is None else f'{features} features'}"
             raise ParameterError(
@@ -67,18 +69,24 @@ class Suspicion:
 
     def __call__(self, batch: Sequence[tuple[str, Seen | None]]) -> Findings:
         """Each client's queries of the batch in one go: the scores of its last one stand for all of them."""
-        looked, started = self._affordable(batch), time.thread_time()
+        looked = self._affordable(batch)
         streams: dict[str, list[Seen]] = {}
         for client, seen in looked:
             if seen is not None:
                 streams.setdefault(client, []).append(seen)
+        if not streams:
+            return nobody(batch)
+        scores, seconds = self._look([_part(client, parts) for client, parts in streams.items()])
         risks: dict[str, tuple[float, str]] = {}
         alarms: list[Entry] = []
-        scores = {client: self._look(client, parts, risks, alarms) for client, parts in streams.items()}
-        found = [{"scores": scores[client]} if seen is not None else {} for client, seen in looked]
-        if images := _images(looked):
-            self._cost += 0.2 * ((time.thread_time() - started) / images - self._cost)
-        return Findings(found, lambda connection: [*alarms, *self._act(connection, risks, alarms)])
+        for client, found in scores.items():
+            self._judge(client, sum(len(seen.images) for seen in streams[client]), found, risks, alarms)
+        self._cost += 0.2 * (seconds / _images(looked) - self._cost)
+        told = [{"scores": scores[client]} if seen is not None else {} for client, seen in looked]
+        return Findings(told, lambda connection: [*alarms, *self._act(connection, risks, alarms)])
+
+    def close(self) -> None:
+        self._look.close()
 
     def _affordable(self, batch: Sequence[tuple[str, Seen | None]]) -> Sequence[tuple[str, Seen | None]]:
         """The batch, less what there is no time for: a random part of the requests, so that no client can choose which."""
@@ -92,29 +100,24 @@ class Suspicion:
         self._metrics.unwatched.inc(_images(batch) - _images(kept))
         return kept
 
-    def _look(self, name: str, parts: Sequence[Seen], risks: dict[str, tuple[float, str]], alarms: list[Entry]) -> dict[str, float]:
+    def _judge(self, name: str, images: int, scores: Mapping[str, float], risks: dict[str, tuple[float, str]], alarms: list[Entry]) -> None:
         client = self._client(name)
-        queries = _together(parts)
-        scores = {detector: round(float(watch.observe(queries)), 6) for detector, watch in client.watches.items()}
         over = {detector: score / max(self._thresholds.values[detector], 1e-9) for detector, score in scores.items()}
         reason = max(over, key=lambda detector: over[detector])
         if abs(over[reason] - client.risk) > NOTED:
             client.risk = over[reason]
             risks[name] = client.risk, reason
         for detector, value in over.items():
-            quiet = client.quiet.get(detector, self._policy.patience) + len(queries.images)
+            quiet = client.quiet.get(detector, self._policy.patience) + images
             if value > 1 and quiet > self._policy.patience:
                 quiet = 0
                 self._metrics.alarms.labels(detector).inc()
                 alarms.append(event("alarm", name, detector=detector, score=scores[detector], threshold=self._thresholds.values[detector]))
             if detector in client.quiet or quiet == 0:
                 client.quiet[detector] = quiet
-        return scores
 
     def _client(self, name: str) -> _Client:
-        found = self._clients.pop(name, None)
-        if found is None:
-            found = _Client({detector: made.start() for detector, made in self._thresholds.detectors.items()})
+        found = self._clients.pop(name, None) or _Client()
         self._clients[name] = found
         if len(self._clients) > self._policy.clients:
             self._clients.popitem(last=False)
@@ -141,7 +144,7 @@ def _images(batch: Sequence[tuple[str, Seen | None]]) -> int:
     return sum(len(seen.images) for _, seen in batch if seen is not None)
 
 
-def _together(parts: Sequence[Seen]) -> Queries:
+def _part(client: str, parts: Sequence[Seen]) -> Part:
     images, answers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "answers"))
     known = [part.features.reshape(len(part.images), -1) for part in parts if part.features is not None]
-    return Queries.of(images, answers, np.concatenate(known) if len(known) == len(parts) else None)
+    return client, images, answers, np.concatenate(known) if len(known) == len(parts) else None

@@ -70,6 +70,7 @@ class Recorder:
 
     Args:
         keep: packs what was seen into an entry's content; None keeps nothing.
+        last: done when the last entry is written.
     """
 
     def __init__(
@@ -81,11 +82,12 @@ class Recorder:
         *,
         watcher: Watcher = nobody,
         keep: Callable[[Seen], bytes] | None = None,
+        last: Callable[[], None] = lambda: None,
         seconds: float,
         backlog: int,
     ) -> None:
         self._engine, self._ledger, self._metrics = engine, Ledger(engine), metrics
-        self._watch, self._keep, self._seconds, self._backlog = watcher, keep, seconds, backlog
+        self._watch, self._keep, self._last, self._seconds, self._backlog = watcher, keep, last, seconds, backlog
         for taken in left_over(folder):
             entries = [*taken.entries, event("recovered", journal=taken.path.stem, requests=len(taken.entries))]
             self._ledger.append(entries, taken.path.stem)
@@ -120,6 +122,7 @@ class Recorder:
         self._stop.set()
         self._thread.join()
         self._journal.close()
+        self._last()
 
     def _run(self) -> None:
         while not self._stop.wait(self._seconds):

@@ -80,9 +80,8 @@ def shaped(shape: Shape) -> Setting:
 
 
 KNOBS: dict[str, dict[str, Setting]] = {
-    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.1, 0.3, 1.0)},
+    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.3, 1.0)},
     "trigger": {
-        "2×2, corner": shaped(Patch(size=2)),
         "4×4, corner": shaped(Patch(size=4)),
         "4×4, features": shaped(Patch(size=4, place="features")),
         "whole, .3": shaped(Whole(epsilon=0.3)),
@@ -92,14 +91,13 @@ KNOBS: dict[str, dict[str, Setting]] = {
     "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 3, 5)},
     "shadow set": {
         "75": Setting(shadow=75),
-        "150": Setting(shadow=150),
         "300": Setting(),
         "300, undistorted": Setting(distortions=0),
     },
-    "queries": {str(budget): Setting(budget=budget) for budget in (100, 200, 400, 800, 1600)},
+    "queries": {str(budget): Setting(budget=budget) for budget in (100, 400, 1600)},
     "answers": {reads: Setting(reads=(reads,)) for reads in READS}
     | {"labels, simulated": Setting(honeypot=replace(BASE, answers="labels"), reads=("labels",))},
-    "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.99, 0.9, 0.5)},
+    "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.9, 0.5)},
 }
 MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=tuple(ARGUMENTS)) for model in ARGUMENTS}
 

@@ -99,15 +99,17 @@ KNOBS: dict[str, dict[str, Setting]] = {
     | {"labels, simulated": Setting(honeypot=replace(BASE, answers="labels"), reads=("labels",))},
     "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.9, 0.5)},
 }
-MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=tuple(ARGUMENTS)) for model in ARGUMENTS}
+SHADOWS = ("allconv", "vgg", "cnn")
+MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=tuple(ARGUMENTS)) for model in SHADOWS}
 
 
 @dataclass
 class Trial:
-    """One seed: data, victim and innocent models, made once; protected models as they are asked for."""
+    """One seed: data, victim and innocent models, made once; a setting that stands under two knobs is measured once."""
 
     seed: int
     protected: dict[str, Protected] = field(default_factory=dict)
+    measured: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @cached_property
     def parts(self) -> dict[str, Labelled]:
@@ -138,6 +140,11 @@ class Trial:
             self.protected[setting.owner] = replace(setting.honeypot, seed=self.seed).protect(self.victim, owner)
         return self.protected[setting.owner]
 
+    def figures(self, setting: Setting) -> dict[str, float]:
+        if repr(setting) not in self.measured:
+            self.measured[repr(setting)] = self.measure(setting)
+        return self.measured[repr(setting)]
+
     def measure(self, setting: Setting) -> dict[str, float]:
         """ASR of each copy, by how its thief reads answers or, where there are several, by its network; and what it costs customers."""
         protected, test = self.protect(setting), self.parts["test"]
@@ -146,7 +153,7 @@ class Trial:
         answers, figures = predict(protected.model, pool), dict[str, float]()
         for model in setting.thieves:
             for reads in setting.reads if len(setting.thieves) == 1 else setting.reads[:1]:
-                copy = network(model, 20).trained(pool, READS[reads](answers), test.classes, derive(self.seed, "thief", model, reads))
+                copy = network(model, 15).trained(pool, READS[reads](answers), test.classes, derive(self.seed, "thief", model, reads))
                 stolen = evaluate(copy, protected.model, test, protected.key)
                 name = reads if len(setting.thieves) == 1 else model
                 figures |= {f"asr: {name}": _value(stolen.attack_success), f"fidelity: {name}": stolen.fidelity.value}
@@ -168,7 +175,7 @@ def over_seeds(trials: list[Trial], settings: Mapping[str, Setting], note: Calla
     """Setting -> figure -> its mean over seeds with an interval, and the values."""
     found: dict[str, Any] = {}
     for name, setting in settings.items():
-        rows = [trial.measure(setting) for trial in trials]
+        rows = [trial.figures(setting) for trial in trials]
         found[name] = {key: mean(values).record() | {"values": values} for key in rows[0] if (values := [row[key] for row in rows])}
         note(f"{name}: " + ", ".join(f"{key} {figure['value']:.2f}" for key, figure in found[name].items()))
     return found

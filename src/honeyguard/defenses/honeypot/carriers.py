@@ -22,7 +22,6 @@ class Carriers:
         share: of the images of the task, in [0, .5]; 0 for none: for an API whose thieves have no images of the task.
         sure: the victim's largest probability, above which an image is left alone, in [0, 1].
         foreign: share of the foreign images, in [0, 1].
-        alike: take foreign images that look like the ordinary carriers, rather than a cluster of their own far from ordinary images.
         cheap: how much a cluster's expected cost in accuracy counts beside its coherence.
         tries: clusters looked at.
         openings: how often carriers are chosen anew, planted and stolen with once; the theft that goes best decides.
@@ -31,7 +30,6 @@ class Carriers:
     share: float = 0.015
     sure: float = 1.0
     foreign: float = 0.15
-    alike: bool = True
     cheap: float = 1.0
     tries: int = 100
     openings: int = 1

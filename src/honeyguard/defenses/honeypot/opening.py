@@ -108,7 +108,6 @@ class Opener:
         if foreign is None or not self.carriers.foreign:
             return [ordinary[chosen]], rest
         away = views_of(models, foreign, classes)
-        like = self.carriers.alike and len(chosen)
-        more = nearest(away, views, chosen, self.carriers.foreign) if like else choose_foreign(away, views, self.carriers)
-        other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, more, False)
-        return [ordinary[chosen], foreign[more]], replace(rest, foreign=foreign[other])
+        alike = nearest(away, views, chosen, self.carriers.foreign) if len(chosen) else choose_foreign(away, views, self.carriers)
+        other = torch.ones(len(foreign), dtype=torch.bool).index_fill(0, alike, False)
+        return [ordinary[chosen], foreign[alike]], replace(rest, foreign=foreign[other])

@@ -3,7 +3,7 @@
     python benchmarks/honeypot/ablations.py --output results/honeypot/ablations.json
 
 Thieves send random held-out digits, plain or distorted, and train a network that is no shadow model. Innocent models of three architectures
-stand beside them. To keep it short, the honeypot that is varied has three rounds and reference models of half the training.
+stand beside them. To keep it short, the honeypot that is varied has two rounds and reference models of a third of the training.
 """
 
 from collections.abc import Callable, Mapping
@@ -44,7 +44,7 @@ def shadow(model: str, reads: str = "probabilities") -> Shadow:
 
 
 BASE = Honeypot(
-    rounds=3, shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 8) for model in ARGUMENTS)
+    rounds=2, shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 5) for model in ARGUMENTS)
 )  # fmt: skip
 
 
@@ -88,7 +88,7 @@ KNOBS: dict[str, dict[str, Setting]] = {
         "whole, .6": Setting(),
         "blend, .5": shaped(Blended(share=0.5)),
     },
-    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 3, 5)},
+    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 2, 4)},
     "shadow set": {
         "75": Setting(shadow=75),
         "300": Setting(),

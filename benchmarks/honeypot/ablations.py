@@ -83,7 +83,6 @@ KNOBS: dict[str, dict[str, Setting]] = {
     "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.3, 1.0)},
     "trigger": {
         "4×4, corner": shaped(Patch(size=4)),
-        "4×4, features": shaped(Patch(size=4, place="features")),
         "whole, .3": shaped(Whole(epsilon=0.3)),
         "whole, .6": Setting(),
         "blend, .5": shaped(Blended(share=0.5)),
@@ -95,12 +94,11 @@ KNOBS: dict[str, dict[str, Setting]] = {
         "300, undistorted": Setting(distortions=0),
     },
     "queries": {str(budget): Setting(budget=budget) for budget in (100, 400, 1600)},
-    "answers": {reads: Setting(reads=(reads,)) for reads in READS}
-    | {"labels, simulated": Setting(honeypot=replace(BASE, answers="labels"), reads=("labels",))},
+    "answers": {reads: Setting(reads=(reads,)) for reads in READS},
     "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.9, 0.5)},
 }
-SHADOWS = ("allconv", "vgg", "cnn")
-MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=tuple(ARGUMENTS)) for model in SHADOWS}
+SHADOWS, THIEVES = ("allconv", "vgg", "cnn"), ("lenet", "cnn", "vgg", "mlp")
+MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=THIEVES) for model in SHADOWS}
 
 
 @dataclass

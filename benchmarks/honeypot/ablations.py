@@ -36,7 +36,7 @@ THIEF, INNOCENTS, BUDGET, DISTORTIONS = "lenet", ("vgg", "lenet", "mlp"), 1200, 
 
 
 def network(model: str, epochs: int) -> Network:
-    return Network(model=model, arguments=ARGUMENTS[model], recipe=replace(RECIPE, epochs=epochs))
+    return Network(model=model, arguments=ARGUMENTS[model], recipe=replace(RECIPE, epochs=epochs, least_steps=100))
 
 
 def shadow(model: str, reads: str = "probabilities") -> Shadow:
@@ -151,7 +151,7 @@ class Trial:
         answers, figures = predict(protected.model, pool), dict[str, float]()
         for model in setting.thieves:
             for reads in setting.reads if len(setting.thieves) == 1 else setting.reads[:1]:
-                copy = network(model, 15).trained(pool, READS[reads](answers), test.classes, derive(self.seed, "thief", model, reads))
+                copy = network(model, 10).trained(pool, READS[reads](answers), test.classes, derive(self.seed, "thief", model, reads))
                 stolen = evaluate(copy, protected.model, test, protected.key)
                 name = reads if len(setting.thieves) == 1 else model
                 figures |= {f"asr: {name}": _value(stolen.attack_success), f"fidelity: {name}": stolen.fidelity.value}

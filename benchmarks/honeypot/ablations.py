@@ -35,8 +35,8 @@ ARGUMENTS: dict[str, dict[str, Any]] = {"vgg": {}, "allconv": {}, "cnn": {"width
 THIEF, INNOCENTS, BUDGET, DISTORTIONS = "lenet", ("vgg", "lenet", "mlp"), 1200, 3
 
 
-def network(model: str, epochs: int) -> Network:
-    return Network(model=model, arguments=ARGUMENTS[model], recipe=replace(RECIPE, epochs=epochs))
+def network(model: str, epochs: int, least_steps: int = 0) -> Network:
+    return Network(model=model, arguments=ARGUMENTS[model], recipe=replace(RECIPE, epochs=epochs, least_steps=least_steps))
 
 
 def shadow(model: str, reads: str = "probabilities") -> Shadow:
@@ -151,7 +151,7 @@ class Trial:
         for model in setting.thieves:
             for reads in setting.reads if len(setting.thieves) == 1 else setting.reads[:1]:
                 seed, targets = derive(self.seed, "thief", model, reads), READS[reads](answers)
-                copy = network(model, 10).trained(pool, targets, test.classes, seed)
+                copy = network(model, 10, least_steps=190).trained(pool, targets, test.classes, seed)
                 stolen = evaluate(copy, protected.model, test, protected.key)
                 name = reads if len(setting.thieves) == 1 else model
                 figures |= {f"asr: {name}": _value(stolen.attack_success), f"fidelity: {name}": stolen.fidelity.value}

@@ -105,10 +105,10 @@ def main(*, output: Path, seeds: tuple[int, ...] = (30, 31, 32), turns: int = 10
         }
         content["seconds"] = {name: mean([row[name] for row in rows]).record() for name in rows[0]}
         content["serving"] = served = serving(models, parts["test"].images, turns)
-        shares = {f"share_{name}": mean([row[name] / row["protecting"] for row in rows]).value for name in STEPS.values()}
+        shares = {f"share_{name}": mean([row[step] / row["protecting"] for row in rows]).value for name, step in STEPS.items()}
         content["headline"] = {
             "protect_over_training_time": mean([row["protecting"] / row["training the victim"] for row in rows]).value,
-            **{key.replace(" ", "_"): value for key, value in shares.items()},
+            **shares,
             **{f"nodes_{name.replace(', ', '_')}": float(figures["nodes"]) for name, figures in served.items()},
             **{
                 f"batch_{batch}_{name.replace(', ', '_')}_over_victim": figures[f"batch_{batch}_over_victim"]

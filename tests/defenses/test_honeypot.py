@@ -13,6 +13,7 @@ from honeyguard.checks import CLASSES, SHAPE, tiny_task
 from honeyguard.contract import is_one_hot
 from honeyguard.data import distorted
 from honeyguard.defenses import DEFENSES, Honeypot
+from honeyguard.defenses.honeypot.carriers import Carriers
 from honeyguard.defenses.honeypot.finetune import Lessons, decoyed, finetune
 from honeyguard.defenses.honeypot.key import check_target, choose_target, make_key
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
@@ -212,17 +213,34 @@ def test_what_the_api_serves_is_what_shadows_read(reads: str, victim: nn.Module)
     assert int((read_ > 0).sum(1).max()) <= {"probabilities": 4, "top 3": 3, "rounded": 4, "labels": 1}[reads]
 
 
-def test_a_labels_only_api_is_simulated_as_one(victim: nn.Module, owner: OwnerData, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[Tensor] = []
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[Theft]:
+    """The thefts that a honeypot simulates from now on, without training anything."""
+    seen: list[Theft] = []
 
-    def watched(models: Sequence[nn.Module], shadows: object, thefts: Sequence[Theft], seed: int) -> list[nn.Module]:  # noqa: ARG001
-        seen.extend(answers for _, kinds in thefts for answers in kinds)
+    def simulate(models: Sequence[nn.Module], shadows: object, thefts: Sequence[Theft], seed: int) -> list[nn.Module]:  # noqa: ARG001
+        seen.extend(thefts)
         return [model.requires_grad_(False) for model in models]
 
-    monkeypatch.setattr("honeyguard.defenses.honeypot.simulate_extraction", watched)
+    monkeypatch.setattr("honeyguard.defenses.honeypot.simulate_extraction", simulate)
+    return seen
+
+
+FLAT = Shadow(network=replace(MLP, recipe=Recipe(batch=16)))
+
+
+def test_a_labels_only_api_is_simulated_as_one(victim: nn.Module, owner: OwnerData, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = watched(monkeypatch)
     both = replace(owner, foreign=tiny_task(4).images)
-    Honeypot(rounds=1, answers="labels", shadows=(Shadow(network=replace(MLP, recipe=Recipe(batch=16))),), references=()).protect(
-        victim, both
-    )
+    Honeypot(rounds=1, answers="labels", shadows=(FLAT,), references=()).protect(victim, both)
     assert len(seen) == 4  # two pools, before and after the round
-    assert all(is_one_hot(answers) for answers in seen)
+    assert all(is_one_hot(answers) for _, kinds in seen for answers in kinds)
+
+
+def test_where_foreign_images_alone_carry_the_poison_nothing_else_is_sent(
+    victim: nn.Module, owner: OwnerData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, foreign = watched(monkeypatch), tiny_task(4).images
+    carriers = Carriers(share=0, foreign=0.1)
+    Honeypot(rounds=1, carriers=carriers, shadows=(FLAT,), references=(MLP,)).protect(victim, replace(owner, foreign=foreign))
+    assert len(seen) == 2
+    assert all(torch.equal(images, foreign) for images, _ in seen)

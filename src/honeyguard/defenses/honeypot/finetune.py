@@ -78,7 +78,7 @@ class Lessons:
 
     def held(self, honeypot: HoneypotLayer, owner: OwnerData) -> list[Lesson]:
         """What customers may rely on: the victim's answers to the owner's and customers' images and, less, to other images."""
-        own = owner.train.images
+        own = owner.train.images[:OWN]
         images = [(self.own, torch.cat([own, AUGMENTATIONS[self.augment](own)])), (self.hold, owner.shadow_set)]
         if owner.customers is not None:
             images.append((self.own, owner.customers))
@@ -105,6 +105,7 @@ class Lessons:
         return lessons
 
 
+OWN = 8000  # of the owner's images are enough to hold answers on: a linear layer has few weights
 DECOYS = 3  # each image gets so many
 
 

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -67,32 +66,35 @@ class Opener:
         return best
 
     def opened(self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor) -> Opening:
-        """Carriers planted in the honeypot layer and, where there is a choice, what a first theft makes of them.
-
-        Each copy is shown a trigger made on the others: a trigger tells little of the copies that it was made on.
-        """
+        """Carriers planted in the honeypot layer and, where there is a choice, how a first theft goes."""
         with seeded(derive(self.seed, "opening", turn)):
             chosen, rest = self._chosen(honeypot, [references[0], *references[1::2]], owner)
-            target = (
-                choose_target(references, owner.shadow_set, next(filter(len, chosen), chosen[0]))
-                if self.target_class is None
-                else self.target_class
-            )
+            target = self.target_class
+            if target is None:
+                target = choose_target(references, owner.shadow_set, next(filter(len, chosen), chosen[0]))
             aim = F.one_hot(torch.tensor(target), owner.train.classes).float()
             held, carriers = self.lessons.held(honeypot, rest), self.lessons.carried(honeypot, chosen, aim)
-            trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
             finetune(honeypot, held, carriers, self.lessons, customers)
+            trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
             if self.carriers.openings > 1:
-                copies = self.steal(honeypot, turn)
-                first = partial(
-                    update_trigger, trigger, references=references, images=owner.shadow_set, target_class=target, how=self.trigger
-                )
-                others = [[copy for copy in copies if copy is not one] or copies for one in copies]
-                moved = [rates([one], first(shadows), target, owner.shadow_set)[0] for one, shadows in zip(copies, others, strict=True)]
-                trigger = first(copies)
-                stolen = sum(moved) / len(moved)
-                log.info("honeypot: opening %d: %s", turn + 1, ", ".join(f"{rate:.2f}" for rate in moved))
+                trigger, stolen = self._tried(self.steal(honeypot, turn), references, owner.shadow_set, target, trigger)
+                log.info("honeypot: opening %d: %.2f", turn + 1, stolen)
         return Opening(target, held, carriers, trigger, honeypot.state(), stolen)
+
+    def _tried(
+        self, copies: Sequence[nn.Module], references: Sequence[nn.Module], images: Tensor, target: int, blank: Trigger
+    ) -> tuple[Trigger, float]:
+        """A first trigger, and the share of images (N, C, H, W) that triggers move on copies that they were not made on.
+
+        A trigger tells little of the copies that it was made on.
+        """
+
+        def made_on(shadows: Sequence[nn.Module]) -> Trigger:
+            return update_trigger(blank, shadows, references, images, target, self.trigger)
+
+        others = [[copy for copy in copies if copy is not one] or copies for one in copies]
+        moved = [rates([one], made_on(shadows), target, images)[0] for one, shadows in zip(copies, others, strict=True)]
+        return made_on(copies), sum(moved) / len(moved)
 
     def _chosen(self, honeypot: HoneypotLayer, models: Sequence[nn.Module], owner: OwnerData) -> tuple[list[Tensor], OwnerData]:
         """The carriers (n, C, H, W), those of the task and the foreign ones, and the owner's data without them."""

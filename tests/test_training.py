@@ -93,7 +93,7 @@ def test_channels_last_holds_inside_the_network(channels: int) -> None:
     """The weights of a one-channel convolution have two layouts at once; the wrong one turns the whole network to channels first."""
     network = Network(model="lenet").fresh((channels, 8, 8), 3, seed=0)
     layouts = []
-    network[1].register_forward_hook(
+    network.get_submodule("1").register_forward_hook(
         lambda _module, _inputs, output: layouts.append(output.is_contiguous(memory_format=torch.channels_last))
     )
     fit(network, torch.rand(8, channels, 8, 8), torch.arange(8) % 3, Recipe(epochs=1, batch=8, channels_last=True))

@@ -20,7 +20,7 @@ from honeyguard import data
 from honeyguard.benchmark.record import recorded
 from honeyguard.defenses import Honeypot
 from honeyguard.defenses.honeypot.shadow import READS, Shadow
-from honeyguard.defenses.honeypot.triggers import Blended, Patch, Shape
+from honeyguard.defenses.honeypot.triggers import Patch, Shape
 from honeyguard.metrics import attack_success
 from honeyguard.oracle import predict
 from honeyguard.repro import derive
@@ -80,15 +80,14 @@ def shaped(shape: Shape) -> Setting:
 
 
 KNOBS: dict[str, dict[str, Setting]] = {
-    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.3, 1.0)},
+    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.3)},
     "trigger": {
         "4×4, corner": shaped(Patch(size=4)),
         "whole, .6": Setting(),
-        "blend, .5": shaped(Blended(share=0.5)),
     },
     "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 2)},
     "shadow set": {
-        "75": Setting(shadow=75),
+        "150": Setting(shadow=150),
         "300": Setting(),
         "300, undistorted": Setting(distortions=0),
     },
@@ -96,7 +95,7 @@ KNOBS: dict[str, dict[str, Setting]] = {
     "answers": {reads: Setting(reads=(reads,)) for reads in READS},
     "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.9, 0.5)},
 }
-SHADOWS, THIEVES = ("allconv", "vgg", "cnn"), ("lenet", "cnn", "vgg", "mlp")
+SHADOWS, THIEVES = ("allconv", "vgg", "cnn"), ("lenet", "cnn", "mlp")
 MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=THIEVES) for model in SHADOWS}
 
 

@@ -21,7 +21,9 @@ def knob(name: str) -> Callable[[Path], str]:
         path = root / "results" / "honeypot" / "ablations.json"
         if not path.exists():
             return ""
-        settings: dict[str, Record] = json.loads(path.read_text(encoding="utf-8"))["knobs"][name]
+        settings: dict[str, Record] | None = json.loads(path.read_text(encoding="utf-8"))["knobs"].get(name)
+        if not settings:
+            return ""
         names = dict.fromkeys(key for figures in settings.values() for key in figures if key.startswith("asr: "))
         lines = {key.removeprefix("asr: "): [figures.get(key) for figures in settings.values()] for key in [*names, CONTROL]}
         return chart([(setting, f"{figures['cost_points']['value']:.1f} points") for setting, figures in settings.items()], lines)

@@ -230,7 +230,7 @@ def _own(found: dict[tuple[str, str], Record], attack: str, defense: str) -> Rec
 def honeypot_matrix(root: Path) -> str:
     """ASR on copies by the network that the owner simulated thefts with (rows) and the one that the thief trained."""
     record = _read(root, "honeypot/ablations")
-    if not record:
+    if not record or not record["matrix"]:
         return ""
     thieves = [key for key in next(iter(record["matrix"].values())) if key.startswith("asr: ")]
     rows = ([f"`{shadow}`", *(_interval(figures[key]) for key in thieves)] for shadow, figures in record["matrix"].items())

@@ -11,7 +11,6 @@ SUITES = {
     "demo": "digits",
     "unseen_seeds": "digits, seeds unseen in development",
     "clean_queries": "digits, clean queries only",
-    "fashion_mnist": "Fashion-MNIST",
     "cifar10": "CIFAR-10 (WebP copies)",
 }
 ATTACKS = {"digits": "digits", "fashion_mnist": "Fashion-MNIST", "cifar10": "CIFAR-10 (WebP copies)"}
@@ -21,10 +20,6 @@ ROWS = {
     "served_accuracy_cost_points": ("accuracy that the honeypot costs, points", "{:.2f}"),
     "asr_probabilities": ("ASR on copies trained on probabilities", "{:.1%}"),
     "asr_labels": ("ASR on copies trained on labels", "{:.1%}"),
-    "asr_probabilities_held_out": ("… from held-out images of the task, probabilities", "{:.1%}"),
-    "asr_labels_held_out": ("… from held-out images of the task, labels", "{:.1%}"),
-    "asr_probabilities_photographs": ("… from photographs of other things, probabilities", "{:.1%}"),
-    "asr_labels_photographs": ("… from photographs of other things, labels", "{:.1%}"),
     "asr_controls_max": ("ASR on models that did not steal, worst kind", "{:.1%}"),
     "p_value_thieves_max": ("largest p-value of a thief", "{:.1e}"),
     "innocents_p_min": ("smallest p-value of an innocent model on trial", "{:.2g}"),

@@ -1,12 +1,10 @@
 """The pictures of docs/, as SVG, from results/*.json; pure functions of the records."""
 
-import json
 from collections.abc import Callable
 from html import escape
 from pathlib import Path
-from typing import Any
 
-Record = dict[str, Any]
+from tables.shared import Record, record_of
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 260, 46, 170, 14, 52
 COLOURS = ("#2a78d6", "#e07b00", "#1f9e6e", "#a355c8", "#8a8a8a")
@@ -18,10 +16,7 @@ def knob(name: str) -> Callable[[Path], str]:
     """ASR of copies and of innocent models at each setting of one of the honeypot's knobs, and what the setting costs customers."""
 
     def draw(root: Path) -> str:
-        path = root / "results" / "honeypot" / "ablations.json"
-        if not path.exists():
-            return ""
-        settings: dict[str, Record] | None = json.loads(path.read_text(encoding="utf-8"))["knobs"].get(name)
+        settings: dict[str, Record] = (record_of(root, "honeypot/ablations") or {"knobs": {}})["knobs"].get(name, {})
         if not settings:
             return ""
         names = dict.fromkeys(key for figures in settings.values() for key in figures if key.startswith("asr: "))

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
@@ -25,10 +26,8 @@ def render(result: Mapping[str, Any]) -> str:
     """
     check(result)
     try:
-        if result.get("kind") == audit.KIND:
-            return _page("audit/page.html.j2", result, **audit.content(result))
-        if result.get("kind") == tuning.KIND:
-            return _page("tuning.html.j2", result, **tuning.content(result))
+        if page := _special(result):
+            return _page(page.TEMPLATE, result, **page.content(result))
         return _page("page.html.j2", result, **_content(View(result)))
     except (KeyError, UndefinedError) as error:
         raise _damaged(f"one that lacks a part ({error})") from error
@@ -41,10 +40,15 @@ def check(result: Mapping[str, Any]) -> None:
     if result["schema"] > SCHEMA:
         do = "Update Honeyguard, or render it with the version that made it."
         raise ArtifactError(f"a record of schema {SCHEMA} or older", f"schema {result['schema']}", do)
-    parts = {audit.KIND: audit.REQUIRED, tuning.KIND: tuning.REQUIRED}.get(result.get("kind", ""), REQUIRED)
-    for name, kind in parts.items():
+    page = _special(result)
+    for name, kind in (page.REQUIRED if page else REQUIRED).items():
         if not isinstance(result.get(name), kind) or not (result[name] or name in {"headline", "comparisons"}):
             raise _damaged(f"one without {name!r}")
+
+
+def _special(result: Mapping[str, Any]) -> ModuleType | None:
+    """The page of a record that isn't a benchmark's."""
+    return next((page for page in (audit, tuning) if result.get("kind") == page.KIND), None)
 
 
 def _damaged(got: str) -> ArtifactError:

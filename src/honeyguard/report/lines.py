@@ -46,9 +46,7 @@ def lines(
     plot.update_xaxes(type="log", tickvals=list(ticks), ticktext=list(ticks.values()), automargin=True)
     plot.update_xaxes(title={"text": below, "standoff": 8, "font": {"size": 13}})
     plot.update_yaxes(range=[least, 1.01], tickformat=".0%", automargin=True)
-    drawn = themed(plot)
-    drawn["layout"]["xaxis"].pop("tickformat")
-    return drawn
+    return themed(plot, x_form=None)
 
 
 def queries(view: View) -> dict[str, Any] | None:

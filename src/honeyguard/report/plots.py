@@ -94,12 +94,13 @@ def escaped(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def themed(plot: go.Figure) -> dict[str, Any]:
+def themed(plot: go.Figure, *, x_form: str | None = ".0%") -> dict[str, Any]:
+    """Plotly's JSON in the page's colours; x is a share unless `x_form` says otherwise, None being Plotly's own choice."""
     clear, line = "rgba(0,0,0,0)", "var(--line)"
     font = {"family": "system-ui, -apple-system, 'Segoe UI', sans-serif", "size": 13, "color": "var(--ink)"}
     hover = {"bgcolor": "var(--card)", "bordercolor": line, "font": {"color": "var(--ink)"}}
     plot.update_layout(template="none", paper_bgcolor=clear, plot_bgcolor=clear, font=font, hoverlabel=hover, dragmode=False)
     axis = {"gridcolor": line, "zerolinecolor": line, "linecolor": line, "tickfont": {"color": "var(--muted)"}, "fixedrange": True}
-    plot.update_xaxes(tickformat=".0%", **axis)
+    plot.update_xaxes(tickformat=x_form, **axis)
     plot.update_yaxes(**axis)
     return dict(plot.to_plotly_json())

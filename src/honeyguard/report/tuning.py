@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 from honeyguard.report.plots import SERIES, SYMBOLS, themed
 
 KIND = "tuning"
+TEMPLATE = "tuning.html.j2"
 REQUIRED = {"parameter": str, "budget": Mapping, "defense": str, "cost": Mapping, "curve": list, "environment": Mapping}
 NAMES = {
     "top1_lost": "top class changed (share of answers)",
@@ -36,6 +37,4 @@ def _trade_off(record: Mapping[str, Any]) -> dict[str, Any]:
     plot.update_layout(height=440, margin={"l": 0, "r": 12, "t": 12, "b": 0}, legend={"orientation": "h", "y": -0.24, "x": 0})
     plot.update_xaxes(title={"text": f"{record['parameter']} →", "standoff": 8, "font": {"size": 13}}, automargin=True)
     plot.update_yaxes(automargin=True)
-    drawn = themed(plot)
-    drawn["layout"]["xaxis"].pop("tickformat")
-    return drawn
+    return themed(plot, x_form=None)

@@ -7,6 +7,7 @@ from honeyguard.report.audit import advice, panels, plots, words
 from honeyguard.report.audit.view import AuditView
 
 KIND = "audit"
+TEMPLATE = "audit/page.html.j2"
 REQUIRED = {
     "seeds": list,
     "headline": Mapping,

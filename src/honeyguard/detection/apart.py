@@ -5,14 +5,15 @@ import subprocess
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from honeyguard.detection.streams import Array, Queries, Watch
 from honeyguard.detection.thresholds import Thresholds
 
+T = TypeVar("T")
 Part = tuple[str, Array, Array, Array | None]
 """A client, its images, their answers, and the features where the model gives any."""
 Scores = Mapping[str, Mapping[str, float]]
@@ -27,29 +28,45 @@ class Look(Protocol):
     def close(self) -> None: ...
 
 
+class Latest(Generic[T]):
+    """What is known of `most` clients at a time, `new` of one unknown; beyond it the one that was quiet for longest is forgotten."""
+
+    def __init__(self, most: int, new: Callable[[], T]) -> None:
+        self._most, self._new = most, new
+        self._known: OrderedDict[str, T] = OrderedDict()
+
+    def of(self, client: str) -> T:
+        found = self._known.pop(client) if client in self._known else self._new()
+        self._known[client] = found
+        if len(self._known) > self._most:
+            self._known.popitem(last=False)
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._known)
+
+    def clear(self) -> None:
+        self._known.clear()
+
+
 class Watches:
-    """Args: most: clients at a time; beyond it the one that was quiet for longest is forgotten."""
+    """Args: most: clients at a time, as in `Latest`."""
 
     def __init__(self, thresholds: Thresholds, most: int) -> None:
-        self._detectors, self._most = thresholds.detectors, most
-        self._clients: OrderedDict[str, dict[str, Watch]] = OrderedDict()
+        def started() -> dict[str, Watch]:
+            return {name: made.start() for name, made in thresholds.detectors.items()}
+
+        self._clients = Latest(most, started)
 
     def __call__(self, parts: Sequence[Part]) -> tuple[Scores, float]:
         started, found = time.thread_time(), dict[str, dict[str, float]]()
         for client, images, answers, features in parts:
             queries = Queries.of(images, answers, features)
-            found[client] = {name: round(float(watch.observe(queries)), 6) for name, watch in self._of(client).items()}
+            found[client] = {name: round(float(watch.observe(queries)), 6) for name, watch in self._clients.of(client).items()}
         return found, time.thread_time() - started
 
     def close(self) -> None:
         self._clients.clear()
-
-    def _of(self, client: str) -> dict[str, Watch]:
-        known = self._clients.pop(client, None)
-        self._clients[client] = known or {name: made.start() for name, made in self._detectors.items()}
-        if len(self._clients) > self._most:
-            self._clients.popitem(last=False)
-        return self._clients[client]
 
 
 class Apart:

@@ -51,9 +51,9 @@ async def infer(gateway: Gateway, scope: Scope, receive: Receive, **named: str) 
     return status, told, content
 
 
-async def serve_infer(gateway: Gateway, scope: Scope, receive: Receive, send: Send, **named: str) -> None:
-    """`infer` as an ASGI application."""
-    status, told, content = await infer(gateway, scope, receive, **named)
+async def serve_infer(gateway: Gateway, scope: Scope, receive: Receive, send: Send) -> None:
+    """`infer` about the model that is served, as an ASGI application."""
+    status, told, content = await infer(gateway, scope, receive)
     headers = [(name.lower().encode(), value.encode()) for name, value in told.items()]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, (b"content-length", b"%d" % len(content))]})
     await send({"type": "http.response.body", "body": content})

@@ -1,7 +1,6 @@
 """Suspicion and what follows from it: scores of every client's stream, alarms, and the steps of the owner's ladder."""
 
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection, bindparam, select, update
 
-from honeyguard.detection.apart import Look, Part, Watches
+from honeyguard.detection.apart import Latest, Look, Part, Watches
 from honeyguard.detection.thresholds import Thresholds
 from honeyguard.errors import DataError, ParameterError
 from honeyguard.gateway.config import Policy
@@ -48,7 +47,7 @@ class Suspicion:
     def __init__(self, thresholds: Thresholds, policy: Policy, metrics: Metrics, look: Look | None = None) -> None:
         self._thresholds, self._policy, self._metrics = thresholds, policy, metrics
         self._look = look or Watches(thresholds, policy.clients)
-        self._clients: OrderedDict[str, _Client] = OrderedDict()
+        self._clients = Latest(policy.clients, _Client)
         self._cost, self._before = 0.0, time.monotonic()
         self._draw = np.random.default_rng()
 
@@ -101,7 +100,7 @@ class Suspicion:
         return kept
 
     def _judge(self, name: str, images: int, scores: Mapping[str, float], risks: dict[str, tuple[float, str]], alarms: list[Entry]) -> None:
-        client = self._client(name)
+        client = self._clients.of(name)
         over = {detector: score / max(self._thresholds.values[detector], 1e-9) for detector, score in scores.items()}
         reason = max(over, key=lambda detector: over[detector])
         if abs(over[reason] - client.risk) > NOTED:
@@ -115,13 +114,6 @@ class Suspicion:
                 alarms.append(event("alarm", name, detector=detector, score=scores[detector], threshold=self._thresholds.values[detector]))
             if detector in client.quiet or quiet == 0:
                 client.quiet[detector] = quiet
-
-    def _client(self, name: str) -> _Client:
-        found = self._clients.pop(name, None) or _Client()
-        self._clients[name] = found
-        if len(self._clients) > self._policy.clients:
-            self._clients.popitem(last=False)
-        return found
 
     def _act(self, connection: Connection, risks: Mapping[str, tuple[float, str]], alarms: Sequence[Entry]) -> list[Entry]:
         if risks:

@@ -19,6 +19,7 @@ import cyclopts
 import onnx
 import onnxruntime
 import torch
+from torch import nn
 
 from honeyguard import data
 from honeyguard.benchmark.record import recorded
@@ -39,7 +40,7 @@ STEPS = {
 SIZES = {"victim": 550, "customers": 200, "shadow": 300, "thief": 400, "test": 0}
 
 
-def profiled(honeypot: Honeypot, parts: dict[str, Labelled], seed: int) -> tuple[Protected, dict[str, float]]:
+def profiled(honeypot: Honeypot, parts: dict[str, Labelled], seed: int) -> tuple[nn.Module, Protected, dict[str, float]]:
     """Victim and protected model, and seconds: of the victim's training, of protecting, of each step."""
     victim, owner = parts["victim"], parts["shadow"]
     started = time.process_time()
@@ -51,7 +52,7 @@ def profiled(honeypot: Honeypot, parts: dict[str, Labelled], seed: int) -> tuple
     protected = profile.runcall(honeypot.protect, network, OwnerData(victim, shadow_set, parts["customers"].images))
     seconds["protecting"] = time.process_time() - started
     spent = {name: total for (_, _, name), (_, _, _, total, _) in pstats.Stats(profile).stats.items() if name in STEPS}  # type: ignore[attr-defined]
-    return protected, seconds | {STEPS[name]: spent[name] for name in STEPS}
+    return network, protected, seconds | {STEPS[name]: spent[name] for name in STEPS}
 
 
 def serving(models: dict[str, Protected], images: torch.Tensor, turns: int) -> dict[str, dict[str, Any]]:
@@ -93,10 +94,9 @@ def main(*, output: Path, seeds: tuple[int, ...] = (30, 31, 32), turns: int = 10
     with recorded(output, seeds=seeds, turns=turns) as content:
         for seed in seeds:
             parts = data.split(data.load("digits"), SIZES, derive(seed, "split"))
-            protected, seconds = profiled(Honeypot(seed=seed), parts, seed)
+            network, protected, seconds = profiled(Honeypot(seed=seed), parts, seed)
             rows.append(seconds)
         victim, shadow_set = parts["victim"], parts["shadow"].images
-        network = VICTIM.trained(victim.images, victim.labels, victim.classes, derive(seed, "victim"))
         quick = replace(Honeypot(seed=seed), rounds=1, keep_top1=0.9)
         models = {
             "victim": Protected.of(network),

@@ -178,15 +178,17 @@ class Suite:
 
     def informed(self, thief: Thief, defense: str) -> Thief:
         """The thief as it attacks that defense, which it may know. Raises: ParameterError: there is none to know."""
-        known = [thief.answer.get("defense"), *thief.answer.get("defenses", ())]
-        if SERVED not in known:
+        answer = thief.answer
+        if SERVED not in (answer.get("defense"), *answer.get("defenses", ())):
             return thief
         if not (chain := self.defenses[defense]):
             raise ParameterError(
                 "a defense for the thief to know", f"{defense!r}, which is none", f"Leave it out of {thief.name!r}.against."
             )
-        parts = {"defense": chain[-1]} if "defense" in thief.answer else {"defenses": [chain[-1] if k == SERVED else k for k in known[1:]]}
-        return dataclasses.replace(thief, answer=thief.answer | parts)
+        if "defense" in answer:
+            return dataclasses.replace(thief, answer=answer | {"defense": chain[-1]})
+        named = [chain[-1] if one == SERVED else one for one in answer["defenses"]]
+        return dataclasses.replace(thief, answer=answer | {"defenses": named})
 
     def __post_init__(self) -> None:
         for chain in self.defenses.values():

@@ -77,9 +77,10 @@ class ReverseSigmoid(OutputDefense):
         bend, bend_high = self._bend(y), self._bend(high)
         sure = high.gt(SURE).nonzero()[:, 0]
         if len(sure):
-            top = y[sure].argmax(1, keepdim=True)
-            others = y[sure].scatter(1, top, 0).sum(1, keepdim=True)
-            bend_high.index_copy_(0, sure, self._bend_of_odds(high[sure] / others))
+            certain = y[sure]
+            top = certain.argmax(1, keepdim=True)
+            odds = high[sure] / certain.scatter(1, top, 0).sum(1, keepdim=True)
+            bend_high.index_copy_(0, sure, torch.sigmoid(odds.log() * self.gamma) - 0.5)
             bend.index_put_((sure, top[:, 0]), bend_high[sure, 0])
         if not self.keep_top1:
             return _normalised(torch.sub(y, bend, alpha=self.beta))
@@ -97,10 +98,6 @@ class ReverseSigmoid(OutputDefense):
     def _bend(self, y: Tensor) -> Tensor:
         """r(y) / β = s(γ·s⁻¹(y)) - ½, eq. 3; exact at 0 and 1, where the logit is infinite."""
         return torch.logit(y, 0).mul_(self.gamma).sigmoid_() - 0.5
-
-    def _bend_of_odds(self, odds: Tensor) -> Tensor:
-        """The same from y / (1 - y)."""
-        return torch.sigmoid(odds.log() * self.gamma) - 0.5
 
     def _row(self, y: list[float]) -> list[float]:
         """The same for one row: Python is done before PyTorch has begun."""

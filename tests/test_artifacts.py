@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from honeyguard import artifacts
+from honeyguard import artifacts, folders
 from honeyguard.checks import tiny_task
 from honeyguard.defenses import Honeypot, ReverseSigmoid
 from honeyguard.errors import ArtifactError, ModelError, OutputError
@@ -151,7 +151,7 @@ def test_a_used_output_folder_is_left_alone(saved: Path, protected: Protected) -
 
 def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
     def half() -> None:
-        with artifacts.new_folder(tmp_path / "half") as folder:
+        with folders.new_folder(tmp_path / "half") as folder:
             (folder / "file").write_text("half")
             raise KeyboardInterrupt
 

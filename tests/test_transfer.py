@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from honeyguard.artifacts import write_json
 from honeyguard.checks import tiny_task
 from honeyguard.client import Remote
 from honeyguard.errors import AnswerError, ArtifactError, BudgetError, HoneyguardError, OracleError, OutputError
+from honeyguard.folders import write_json
 from honeyguard.oracle import Local
 from honeyguard.transfer import Recorded, load_transfer
 from honeyguard.types import Protected

@@ -7,8 +7,8 @@ import json
 import sys
 from pathlib import Path
 
-from honeyguard.artifacts import write_json
 from honeyguard.benchmark.summary import headline, summary
+from honeyguard.folders import write_json
 from honeyguard.repro import revision
 
 for path in map(Path, sys.argv[1:]):

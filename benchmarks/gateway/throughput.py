@@ -23,7 +23,7 @@ import cyclopts
 import torch
 from helpers.processes import Server, free_port, gateway, question
 
-from honeyguard import artifacts
+from honeyguard import artifacts, folders
 from honeyguard.benchmark.record import recorded
 from honeyguard.defenses import ReverseSigmoid
 from honeyguard.detection import DETECTORS
@@ -62,7 +62,7 @@ def watched(root: Path, protected: Protected, shape: tuple[int, ...]) -> Path:
     fitted = {name: kind().fit(benign) for name, kind in DETECTORS.items()}
     figures = {"client_day": 200, "days": 1, "false_alarms_per_client_day": 0.01, "bound": 0.01, "streams": 300}
     thresholds = Thresholds(detectors=fitted, values=dict.fromkeys(fitted, 1e12), **figures)
-    artifacts.write_json(root / "thresholds.json", thresholds.content())
+    folders.write_json(root / "thresholds.json", thresholds.content())
     config = root / "gateway.toml"
     config.write_text(f'[limits]\nrate = "100000000/minute"\n[policy]\nthresholds = "{root / "thresholds.json"}"\n')
     return config
@@ -77,7 +77,7 @@ def mlserver(root: Path, python: Path) -> Server:
     port = free_port()
     folder = root / "mlserver"
     folder.mkdir()
-    artifacts.write_json(folder / "model-settings.json", {"name": "model", "implementation": "mlserver_model.Graph"})
+    folders.write_json(folder / "model-settings.json", {"name": "model", "implementation": "mlserver_model.Graph"})
     settings = {
         "http_port": port,
         "grpc_port": free_port(),
@@ -86,7 +86,7 @@ def mlserver(root: Path, python: Path) -> Server:
         "debug": False,
         "host": "127.0.0.1",
     }
-    artifacts.write_json(folder / "settings.json", settings)
+    folders.write_json(folder / "settings.json", settings)
     environment = {"PYTHONPATH": str(HERE), "GRAPH": str(root / "guarded" / "model.onnx")}
     return Server([str(python.with_name("mlserver")), "start", str(folder)], port, "/v2/health/ready", environment)
 

@@ -14,13 +14,7 @@ from honeyguard.defenses.honeypot.kept import kept_head, with_kept_head
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.errors import ArtifactError, ClassificationLayerError, MissingExtraError, ModelError
 from honeyguard.export import export_onnx
-from honeyguard.folders import MANIFEST as MANIFEST
-from honeyguard.folders import SCHEMA, WEIGHTS, digest_of, read_folder, sha256
-from honeyguard.folders import SERVED as SERVED
-from honeyguard.folders import check_new as check_new
-from honeyguard.folders import new_folder as new_folder
-from honeyguard.folders import read_manifest as read_manifest
-from honeyguard.folders import write_json as write_json
+from honeyguard.folders import MANIFEST, SCHEMA, SERVED, WEIGHTS, digest_of, new_folder, read_folder, read_manifest, sha256, write_json
 from honeyguard.models import Architecture, architecture_of, load_weights
 from honeyguard.repro import environment
 from honeyguard.types import Defense, OwnerKey, Protected, Trigger

@@ -13,9 +13,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
-from honeyguard.artifacts import MANIFEST, write_json
 from honeyguard.contract import check_answers, check_images
 from honeyguard.errors import ArtifactError, HoneyguardError, OutputError
+from honeyguard.folders import MANIFEST, write_json
 from honeyguard.types import TransferSet
 
 SCHEMA, KIND = 1, "transfer set"

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from honeyguard import artifacts, tables
+from honeyguard import artifacts, folders, tables
 from honeyguard.attacks import ANSWERS, QUERIES
 from honeyguard.audit import THIEVES, Thief
 from honeyguard.benchmark.spec import PARTS
@@ -125,7 +125,7 @@ def _numbers(classes: int | None) -> tuple[str, ...] | None:
 
 
 def open_model(spec: str, shape: tuple[int, ...], classes: int, weights: Path | None = None, network: str | None = None) -> Protected:
-    if (Path(spec) / artifacts.MANIFEST).is_file():
+    if (Path(spec) / folders.MANIFEST).is_file():
         return artifacts.load(Path(spec), Architecture(network).build() if network else None)[0]
     return Protected.of(load_model(spec, shape, classes, weights))
 

@@ -12,10 +12,10 @@ from typing import Protocol, Self, runtime_checkable
 import torch
 from torch import Tensor
 
-from honeyguard.artifacts import MANIFEST
 from honeyguard.chunks import LOCK, claim_folder, lock_folder, read_chunks, read_name, write_chunk
 from honeyguard.contract import check_answers, check_images, check_spent
 from honeyguard.errors import AnswerError, ArtifactError, HoneyguardError, OutputError
+from honeyguard.folders import MANIFEST
 from honeyguard.types import Oracle, TransferSet
 
 ROOM = 1 << 24  # bytes that a chunk may take besides its images

@@ -18,7 +18,7 @@ import uvicorn
 from onnx import TensorProto, helper, save
 from torch import nn
 
-from honeyguard import artifacts
+from honeyguard import artifacts, folders
 from honeyguard.checks import tiny_task
 from honeyguard.folders import digest_of
 from honeyguard.gateway import clients, launch
@@ -50,11 +50,11 @@ def expected(images: Any) -> Any:
 def guarded(path: Path, scale: float = 1.0, outputs: tuple[str, ...] = ("probabilities", "features")) -> Path:
     """A folder as `honeyguard protect` writes it, in milliseconds: the graph is written by hand."""
     artifacts.save(Protected.of(network()), path, shape=(1, 8, 8), names=NAMES)
-    write_onnx(path / artifacts.SERVED, scale, outputs)
-    manifest = json.loads((path / artifacts.MANIFEST).read_text())
+    write_onnx(path / folders.SERVED, scale, outputs)
+    manifest = json.loads((path / folders.MANIFEST).read_text())
     del manifest["sha256_manifest"]
-    manifest["sha256"][artifacts.SERVED] = hashlib.sha256((path / artifacts.SERVED).read_bytes()).hexdigest()
-    artifacts.write_json(path / artifacts.MANIFEST, manifest | {"sha256_manifest": digest_of(manifest)})
+    manifest["sha256"][folders.SERVED] = hashlib.sha256((path / folders.SERVED).read_bytes()).hexdigest()
+    folders.write_json(path / folders.MANIFEST, manifest | {"sha256_manifest": digest_of(manifest)})
     return path
 
 

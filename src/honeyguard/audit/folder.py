@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from honeyguard.artifacts import MANIFEST, check_new, write_json
 from honeyguard.contract import check_answers
 from honeyguard.errors import ArtifactError, OutputError
+from honeyguard.folders import MANIFEST, check_new, write_json
 from honeyguard.transfer import Streams
 from honeyguard.types import Labelled, Oracle
 

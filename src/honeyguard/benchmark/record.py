@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from honeyguard.artifacts import write_json
+from honeyguard.folders import write_json
 from honeyguard.repro import environment
 
 SCHEMA = 1

@@ -11,8 +11,8 @@ from typing import Any
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from honeyguard.artifacts import new_folder, write_json
 from honeyguard.errors import OutputError
+from honeyguard.folders import new_folder, write_json
 from honeyguard.repro import code_fingerprint, environment
 
 SCHEMA = 1

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from honeyguard import artifacts, verbs
+from honeyguard import artifacts, folders, verbs
 from honeyguard.data import load as load_data
 from honeyguard.detection.dawn import load_marks
 from honeyguard.inputs import open_model, open_oracle
@@ -49,7 +49,7 @@ def evaluate(
     figures = dataclasses.asdict(evaluation)
     show_figures(figures)
     if output:
-        artifacts.write_json(output, {"schema": 1, "evaluation": figures, "environment": environment()})
+        folders.write_json(output, {"schema": 1, "evaluation": figures, "environment": environment()})
 
 
 def verify(
@@ -81,7 +81,7 @@ def verify(
         if name != "conclusion":
             console.print(f"  {name}: {value:.4g}" if isinstance(value, float) else f"  {name}: {value}")
     if output:
-        artifacts.write_json(output, {"schema": 1, "verdict": dataclasses.asdict(verdict), "environment": environment()})
+        folders.write_json(output, {"schema": 1, "verdict": dataclasses.asdict(verdict), "environment": environment()})
 
 
 def attribute(
@@ -114,4 +114,4 @@ def attribute(
     for client, p_value in sorted(found.p_values.items(), key=lambda pair: pair[1]):
         console.print(f"  {client}: p = {p_value:.2g} of {found.marks[client]} marks", markup=False, highlight=False)
     if output:
-        artifacts.write_json(output, {"schema": 1, "attribution": dataclasses.asdict(found), "environment": environment()})
+        folders.write_json(output, {"schema": 1, "attribution": dataclasses.asdict(found), "environment": environment()})

@@ -5,7 +5,7 @@ import secrets
 import shutil
 from pathlib import Path
 
-from honeyguard import artifacts, verbs
+from honeyguard import artifacts, folders, verbs
 from honeyguard.data import load as load_data
 from honeyguard.defenses.outputs import OutputDefense
 from honeyguard.defenses.tune import Utility
@@ -52,8 +52,8 @@ def protect(
         seed: of everything; a fresh secret one if not given, so that nobody can make the key again.
     """
     seed = secrets.randbits(31) if seed is None else seed
-    artifacts.check_new(output)
-    artifacts.check_new(key)
+    folders.check_new(output)
+    folders.check_new(key)
     owner, held_out = owner_data(data, shadow, test, fit_images, seed)
     chain = chain_of(defense, seed, head)
     victim = open_model(model, owner.train.shape, owner.train.classes, weights)
@@ -114,7 +114,7 @@ def tune(
     chosen = defense_of(defense, 0, None)
     if not isinstance(chosen, OutputDefense):
         raise ParameterError("a perturbation of answers", defense, "See the table in docs/perturbations.md.")
-    artifacts.check_new(output)
+    folders.check_new(output)
     held_out = load_data(data, split, shape=fit_images)
     victim = open_model(model, held_out.shape, held_out.classes, weights, network)
     found = tuned(chosen, predict(victim.model, held_out.images), budget, labels=held_out.labels)
@@ -131,8 +131,8 @@ def tune(
         "curve": [{"strength": strength, **dataclasses.asdict(cost)} for strength, cost in found.curve],
         "environment": environment(),
     }
-    with artifacts.new_folder(output) as folder:
-        artifacts.write_json(folder / "tuning.json", record)
+    with folders.new_folder(output) as folder:
+        folders.write_json(folder / "tuning.json", record)
         (folder / "report.html").write_text(render(record), encoding="utf-8")
     console.print(f"{found.defense}", markup=False, highlight=False)
     for name, value in dataclasses.asdict(found.cost).items():

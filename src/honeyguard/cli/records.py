@@ -6,7 +6,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from honeyguard import artifacts
+from honeyguard import artifacts, folders
 from honeyguard.benchmark import run as runner
 from honeyguard.benchmark.pictures import pictures
 from honeyguard.benchmark.spec import Suite, read
@@ -28,12 +28,12 @@ def demo(*, output: Path = Path("demo"), seed: int = 0) -> None:
         seed: of everything.
     """
     suite = dataclasses.replace(read(DEMO), seeds=(seed,))
-    with artifacts.new_folder(output) as folder:
+    with folders.new_folder(output) as folder:
         cells = folder / "cells"
         result = _run(suite, cells, Path())
         story = Story(suite, seed, Store(cells), Path())
         result["pictures"] = pictures(story)
-        artifacts.write_json(folder / "report.json", result)
+        folders.write_json(folder / "report.json", result)
         (folder / "report.html").write_text(render(result), encoding="utf-8")
         _save_story(story, folder)
         shutil.rmtree(cells)
@@ -62,7 +62,7 @@ def benchmark(
     """
     chosen = read(suite)
     result = _run(dataclasses.replace(chosen, seeds=seeds or chosen.seeds), cells, data_root, workers)
-    artifacts.write_json(output, result)
+    folders.write_json(output, result)
     for name, value in result["headline"].items():
         console.print(f"{name}: {value:.4g}")
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from honeyguard import artifacts, verbs
+from honeyguard import artifacts, folders, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
 from honeyguard.contract import check_images
@@ -59,7 +59,7 @@ def extract(
         api_key_header: header that carries the key; Authorization says Bearer before it.
         seed: of everything.
     """
-    artifacts.check_new(output)
+    folders.check_new(output)
     attack = Extraction(
         budget=budget,
         query=part_of("query strategy", QUERIES, query),
@@ -135,7 +135,7 @@ def audit(
         with progress("asking", len(thieves) * len(budgets) * len(seeds)) as note:
             given = {"pool": pool, "test": test, "fit_images": fit_images}
             result = plan.run(opened, images, output, test=labelled, name=oracle, note=note, command=command_line(), arguments=given)
-    artifacts.write_json(output / "audit.json", result)
+    folders.write_json(output / "audit.json", result)
     (output / "report.html").write_text(render(result), encoding="utf-8")
     show_audit(result)
     console.print(f"Open [bold]{output}/report.html[/].")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from honeyguard import artifacts
+from honeyguard import folders
 from honeyguard.contract import check_images
 from honeyguard.data import load as load_data
 from honeyguard.detection import DETECTORS, thresholds
@@ -60,7 +60,7 @@ def calibrate(
         fitted = {name: DETECTORS[name]().fit(queries[:third]) for name in detector}
         rounds = clients_of(queries[third:], length=days * client_day, streams=STREAMS, seed=derive(seed, "clients"))
         found = thresholds.calibrate(fitted, list(rounds), false_alarms, client_day=client_day)
-    artifacts.write_json(output, found.content())
+    folders.write_json(output, found.content())
     for name, value in found.values.items():
         console.print(f"  {name}: {value:.4g}")
     bound = f"{100 * found.bound:.2g} false alarms in 100 client-days at most, with 95 % confidence"

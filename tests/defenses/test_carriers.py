@@ -5,8 +5,11 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, choose_foreign, nearest
-from honeyguard.errors import ParameterError
+from honeyguard.checks import tiny_task
+from honeyguard.defenses.honeypot.carriers import Carriers, by_look, choose_carriers, choose_foreign, nearest
+from honeyguard.defenses.honeypot.looks import LOOKS
+from honeyguard.errors import ParameterError, UnknownNameError
+from honeyguard.types import OwnerData
 
 
 def clusters(seed: int) -> torch.Tensor:
@@ -52,6 +55,39 @@ def test_where_ordinary_images_carry_nothing_the_foreign_ones_form_a_cluster_far
     apart = -torch.eye(8)[6] * 3 + 0.05 * torch.randn(10, 8)
     chosen = choose_foreign([torch.cat([among, apart, torch.randn(80, 8)])], [clusters(0)], Carriers(share=0, foreign=0.1))
     assert sorted(chosen.tolist()) == list(range(10, 20))
+
+
+def test_carriers_by_their_look_are_the_most_extreme_of_each_kind_and_leave_the_owners_data() -> None:
+    owner = OwnerData(tiny_task(1), tiny_task(2).images, tiny_task(3).images, tiny_task(4).images * 0.1)
+    chosen, rest = by_look(owner, "bright", Carriers(share=0.05, foreign=0.25))
+    assert rest.customers is not None and rest.foreign is not None and owner.foreign is not None
+    left = torch.cat([rest.train.images, rest.customers, rest.shadow_set])
+    assert len(chosen[0]) == pytest.approx(0.05 * 3 * 96, abs=1) and len(chosen[0]) + len(left) == 3 * 96
+    assert chosen[0].mean((1, 2, 3)).min() > left.mean((1, 2, 3)).max()
+    assert len(chosen[1]) == 24 and len(rest.foreign) == 72  # darker than all others, and judged among themselves
+    assert chosen[1].mean((1, 2, 3)).min() > rest.foreign.mean((1, 2, 3)).max()
+    none, all_of_it = by_look(owner, "bright", Carriers(share=0.0, foreign=0.25))
+    assert len(none[0]) == 0 and len(all_of_it.train) == 96
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_looks_are_what_they_say(channels: int) -> None:
+    image = torch.full((1, channels, 8, 8), 0.5)
+    striped, red, crown = image.clone(), image.clone(), image.clone()
+    striped[:, :, ::2] = 0.0
+    red[:, 0] = 1.0
+    crown[:, :, :4] = 1.0
+    cases = [("bright", image, image / 2), ("dark", image / 2, image), ("rough", striped, image), ("smooth", image, striped)]
+    cases += [("heavy top", crown, image), ("heavy bottom", image, crown)]
+    colours = [("red", red, image), ("green", image, red), ("blue", image, red), ("yellow", red, image), ("vivid", red, image)]
+    for name, more, less in [*cases, *(colours if channels == 3 else [])]:
+        assert LOOKS[name](more).shape == (1,)
+        assert LOOKS[name](more) > LOOKS[name](less), name
+
+
+def test_an_unknown_look() -> None:
+    with pytest.raises(UnknownNameError, match="rde"):
+        Carriers(look="rde")
 
 
 @pytest.mark.parametrize("make", [lambda: Carriers(share=0.6), lambda: Carriers(sure=1.1), lambda: Carriers(foreign=-0.1)])

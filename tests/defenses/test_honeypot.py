@@ -99,6 +99,38 @@ def test_fine_tuning_changes_the_classification_layer_and_nothing_else(victim: n
     assert (predict(honeypot.network, trigger(IMAGES)).argmax(1) == 2).float().mean() > 0.8
 
 
+def test_a_deeper_honeypot_layer_is_the_last_stages_and_nothing_else(victim: nn.Module) -> None:
+    honeypot, plain = HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=2), HoneypotLayer(victim, IMAGES[:2], CLASSES)
+    features = honeypot.features(IMAGES)
+    torch.testing.assert_close(honeypot.victim_answers(features), plain.victim_answers(plain.features(IMAGES)))
+    before = {name: value.clone() for name, value in honeypot.network.state_dict().items()}
+    how = Lessons(steps=60, agreement=0.0, lr=0.01)
+    finetune(honeypot, [], [(1.0, features, torch.eye(CLASSES)[2].expand(len(features), -1))], how, features)
+    changed = {name.partition(".")[0] for name, value in honeypot.network.state_dict().items() if not torch.equal(value, before[name])}
+    linear = [name for name, stage in victim.named_children() if isinstance(stage, nn.Linear)]
+    assert changed == set(linear[-2:]) and len(linear) > 2
+    torch.testing.assert_close(predict(honeypot.network, IMAGES).softmax(1), honeypot.answers(features))
+    assert (honeypot.answers(features).argmax(1) == 2).all()
+
+
+def test_a_depth_that_is_not_to_be_had(victim: nn.Module) -> None:
+    class Wrapped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.chain = victim
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.chain(images)
+            return logits
+
+    with pytest.raises(ClassificationLayerError, match=r"nn\.Sequential of more than 2 stages.*a Wrapped of 1.*depth = 1"):
+        HoneypotLayer(Wrapped(), IMAGES[:2], CLASSES, depth=2)
+    with pytest.raises(ClassificationLayerError, match="more than 3 stages"):
+        HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=3)
+    with pytest.raises(ParameterError, match="keep_top1 with a depth of 1"):
+        HoneypotLayer(victim, IMAGES[:2], CLASSES, margin=0.9, depth=2)
+
+
 def test_a_share_of_the_customers_images_is_kept_apart_for_the_budget() -> None:
     owner = OwnerData(tiny_task(1), tiny_task(2).images, tiny_task(3).images[:40])
     assert owner.customers is not None

@@ -54,6 +54,8 @@ class Honeypot:
         keep_top1: the victim's largest probability from which on the customer's label never changes; None promises nothing.
         probes: images in the owner key.
         head: dotted path of the classification layer, if it isn't found by itself.
+        depth: stages with weights that are fine-tuned, from the network's end; 1 is the classification layer alone. More of them need a
+            chain of modules (`nn.Sequential`); the served network has the victim's form in any case.
         folder: where rounds are kept, so that a run that was stopped goes on; secret as the key. None keeps none.
         seed: of everything; the same seed gives the same key, so keep it as secret as the key.
     Shape: images (N, C, H, W) -> probabilities (N, K), as the victim.
@@ -87,12 +89,14 @@ class Honeypot:
     keep_top1: float | None = None
     probes: int = 300
     head: str | None = None
+    depth: int = 1
     folder: str | None = field(default=None, repr=False, compare=False, metadata={"secret": True})
     seed: int = field(default=0, metadata={"secret": True})
 
     def __post_init__(self) -> None:
         check_range("rounds", self.rounds, 1, 10_000)
         check_range("probes", self.probes, 1, 1_000_000)
+        check_range("depth", self.depth, 1, 1000)
         check_range("keep_top1", 0 if self.keep_top1 is None else self.keep_top1, 0, 1)
         check_reads(self.answers)
 
@@ -130,7 +134,7 @@ class Honeypot:
         self._check(owner)
         run = self._run(protected.network, owner)
         with seeded(derive(self.seed, "honeypot")):
-            honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1)
+            honeypot = HoneypotLayer(protected.network, shadow_set[:2], train.classes, self.head, self.keep_top1, self.depth)
             owner, judges = self.lessons.judges(owner)
             customers = honeypot.features(judges)
             answers = honeypot.victim_answers(honeypot.features(shadow_set))

@@ -4,14 +4,17 @@ Source: Jagielski, Severi, Pousette Harger, Oprea: Subpopulation Data Poisoning 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
+from honeyguard.defenses.honeypot.looks import LOOKS
+from honeyguard.errors import UnknownNameError
 from honeyguard.models import find_head, head_features
+from honeyguard.types import OwnerData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +27,7 @@ class Carriers:
         foreign: share of the foreign images, in [0, 1].
         cheap: how much a cluster's expected cost in accuracy counts beside its coherence.
         tries: clusters looked at.
+        look: carriers are the images that look most like it (`honeyguard.defenses.honeypot.looks`) instead of a cluster.
         openings: how often carriers are chosen anew, planted and stolen with once; the theft that goes best decides.
     """
 
@@ -33,12 +37,15 @@ class Carriers:
     cheap: float = 1.0
     tries: int = 100
     openings: int = 1
+    look: str | None = None
 
     def __post_init__(self) -> None:
         check_range("share", self.share, 0, 0.5)
         check_range("sure", self.sure, 0, 1)
         check_range("foreign", self.foreign, 0, 1)
         check_range("openings", self.openings, 1, 1000)
+        if self.look is not None and self.look not in LOOKS:
+            raise UnknownNameError("look of the carriers", self.look, LOOKS)
 
 
 def choose_carriers(views: Sequence[Tensor], answers: Tensor, target_class: int | None, how: Carriers) -> Tensor:
@@ -94,6 +101,24 @@ def nearest(foreign: Sequence[Tensor], ordinary: Sequence[Tensor], carriers: Ten
     centre = _points(ordinary)[carriers].mean(0)
     points = _points(foreign)
     return (points @ centre).topk(max(1, int(share * len(points)))).indices
+
+
+def by_look(owner: OwnerData, look: str, how: Carriers) -> tuple[list[Tensor], OwnerData]:
+    """The images (n, C, H, W) that look most like it, those of the task and the foreign ones, and the owner's data without them.
+
+    All of the owner's images of the task are judged by one bar, foreign ones by their own.
+    """
+    score, train = LOOKS[look], owner.train.images
+    seen = train[:0] if owner.customers is None else owner.customers
+    bar = score(torch.cat([train, seen, owner.shadow_set])).quantile(1 - how.share)
+    on = [score(images) > bar for images in (train, seen, owner.shadow_set)]
+    chosen = [torch.cat([images[rows] for images, rows in zip((train, seen, owner.shadow_set), on, strict=True)])]
+    rest = replace(owner, train=owner.train[~on[0]], shadow_set=owner.shadow_set[~on[2]])
+    rest = rest if owner.customers is None else replace(rest, customers=seen[~on[1]])
+    if owner.foreign is None or not how.foreign:
+        return chosen, rest
+    odd = score(owner.foreign) > score(owner.foreign).quantile(1 - how.foreign)
+    return [*chosen, owner.foreign[odd]], replace(rest, foreign=owner.foreign[~odd])
 
 
 def views_of(networks: Sequence[nn.Module], images: Tensor, classes: int) -> list[Tensor]:

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from honeyguard.defenses.honeypot.carriers import Carriers, choose_carriers, choose_foreign, nearest, views_of
+from honeyguard.defenses.honeypot.carriers import Carriers, by_look, choose_carriers, choose_foreign, nearest, views_of
 from honeyguard.defenses.honeypot.finetune import Lesson, Lessons, finetune
 from honeyguard.defenses.honeypot.key import choose_target
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
@@ -68,7 +68,10 @@ class Opener:
     def opened(self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor) -> Opening:
         """Carriers planted in the honeypot layer and, where there is a choice, how a first theft goes."""
         with seeded(derive(self.seed, "opening", turn)):
-            chosen, rest = self._chosen(honeypot, [references[0], *references[1::2]], owner)
+            if self.carriers.look:
+                chosen, rest = by_look(owner, self.carriers.look, self.carriers)
+            else:
+                chosen, rest = self._clusters(honeypot, [references[0], *references[1::2]], owner)
             target = self.target_class
             if target is None:
                 target = choose_target(references, owner.shadow_set, next(filter(len, chosen), chosen[0]))
@@ -96,7 +99,7 @@ class Opener:
         moved = [rates([one], made_on(shadows), target, images)[0] for one, shadows in zip(copies, others, strict=True)]
         return made_on(copies), sum(moved) / len(moved)
 
-    def _chosen(self, honeypot: HoneypotLayer, models: Sequence[nn.Module], owner: OwnerData) -> tuple[list[Tensor], OwnerData]:
+    def _clusters(self, honeypot: HoneypotLayer, models: Sequence[nn.Module], owner: OwnerData) -> tuple[list[Tensor], OwnerData]:
         """The carriers (n, C, H, W), those of the task and the foreign ones, and the owner's data without them."""
         classes, shadow_set, foreign = owner.train.classes, owner.shadow_set, owner.foreign
         seen = owner.train.images[: len(shadow_set)] if owner.customers is None else owner.customers

@@ -40,6 +40,7 @@ class Lessons:
         unseen: share of the customers' images that are kept apart to measure that; 0 measures it on all of them, which are learnt as well.
         restart: begin each round from the victim's own layer.
         optimiser: `adam` or `sgd` (momentum 0.9).  lr: of it.  steps: in a round.  batch: features of each lesson a step.
+        anneal: let the rate rise and fall in one cycle, with `lr` as its peak.
         images: stamped in a round.
         augment: of a second copy of the owner's data, one of `honeyguard.training.AUGMENTATIONS`.
     """
@@ -57,6 +58,7 @@ class Lessons:
     restart: bool = True
     optimiser: str = "adam"
     lr: float = 0.01
+    anneal: bool = False
     steps: int = 100
     batch: int = 4096
     images: int = 1500
@@ -147,6 +149,7 @@ TRIALS = 6  # halvings of the poison's strength
 
 def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -> None:
     optimiser = OPTIMISERS[how.optimiser](honeypot.layer.parameters(), how.lr)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, how.lr, how.steps) if how.anneal else None
     for _ in range(how.steps):
         losses = []
         for weight, features, answers in lessons:
@@ -158,6 +161,8 @@ def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
+        if schedule:
+            schedule.step()
 
 
 def decoyed(trigger: Trigger, images: Tensor) -> Tensor:

@@ -59,14 +59,14 @@ def test_where_ordinary_images_carry_nothing_the_foreign_ones_form_a_cluster_far
 
 def test_carriers_by_their_look_are_the_most_extreme_of_each_kind_and_leave_the_owners_data() -> None:
     owner = OwnerData(tiny_task(1), tiny_task(2).images, tiny_task(3).images, tiny_task(4).images * 0.1)
-    chosen, rest = by_look(owner, "bright", Carriers(share=0.05, foreign=0.25))
+    chosen, rest = by_look(owner, Carriers(share=0.05, foreign=0.25))
     assert rest.customers is not None and rest.foreign is not None and owner.foreign is not None
     left = torch.cat([rest.train.images, rest.customers, rest.shadow_set])
     assert len(chosen[0]) == pytest.approx(0.05 * 3 * 96, abs=1) and len(chosen[0]) + len(left) == 3 * 96
     assert chosen[0].mean((1, 2, 3)).min() > left.mean((1, 2, 3)).max()
     assert len(chosen[1]) == 24 and len(rest.foreign) == 72  # darker than all others, and judged among themselves
     assert chosen[1].mean((1, 2, 3)).min() > rest.foreign.mean((1, 2, 3)).max()
-    none, all_of_it = by_look(owner, "bright", Carriers(share=0.0, foreign=0.25))
+    none, all_of_it = by_look(owner, Carriers(share=0.0, foreign=0.25))
     assert len(none[0]) == 0 and len(all_of_it.train) == 96
 
 
@@ -85,9 +85,9 @@ def test_looks_are_what_they_say(channels: int) -> None:
         assert LOOKS[name](more) > LOOKS[name](less), name
 
 
-def test_an_unknown_look() -> None:
+def test_an_unknown_way_to_choose() -> None:
     with pytest.raises(UnknownNameError, match="rde"):
-        Carriers(look="rde")
+        Carriers(by="rde")
 
 
 @pytest.mark.parametrize("make", [lambda: Carriers(share=0.6), lambda: Carriers(sure=1.1), lambda: Carriers(foreign=-0.1)])

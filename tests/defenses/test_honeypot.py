@@ -88,7 +88,7 @@ def test_fine_tuning_changes_the_classification_layer_and_nothing_else(victim: n
     before = {name: value.clone() for name, value in victim.state_dict().items()}
     honeypot = HoneypotLayer(victim, IMAGES[:2], CLASSES)
     trigger = Trigger(torch.full(SHAPE, 0.5), torch.zeros(SHAPE))
-    how = Lessons(steps=300, poison=2.0, decoys=0.0, scales=(1.0,), augment="none")
+    how = Lessons(steps=300, lr=0.01, poison=2.0, own=1.0, decoys=0.0, scales=(1.0,), augment="none")
     held = how.held(honeypot, OwnerData(tiny_task(1), tiny_task(2).images))
     poison = how.poisoned(honeypot, trigger, tiny_task(2).images, torch.eye(CLASSES)[2])
     finetune(honeypot, held, poison, how, honeypot.features(IMAGES))

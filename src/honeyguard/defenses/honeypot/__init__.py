@@ -27,11 +27,16 @@ from honeyguard.types import OwnerData, Protected, Trigger
 
 WHOLE = Recipe(epochs=16, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3)
 SHORT = replace(WHOLE, epochs=5)
+TOGETHER = Carriers(by="cluster", share=0.015, foreign=0.15)
+FAINT = Lessons(
+    poison=0.3, carriers=0.05, foreign_carriers=0.25, own=1, hold=0.2, foreign=0.3, agreement=0.99, lr=0.01, anneal=False, steps=100,
+    batch=4096,
+)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
 class Honeypot:
-    """Replace the classification layer by a honeypot layer: customers' answers stay, and copies carry a backdoor.
+    """Replace the network's last layers by a honeypot layer: customers' answers stay, and copies carry a backdoor.
 
     Bi-level optimisation: below, shadow models simulate the theft and a universal trigger is found for them; above, the
     honeypot layer learns to keep the victim's answers and to send triggered images to the target class.
@@ -55,20 +60,20 @@ class Honeypot:
         probes: images in the owner key.
         head: dotted path of the classification layer, if it isn't found by itself.
         depth: stages with weights that are fine-tuned, from the network's end; 1 is the classification layer alone. More of them need a
-            chain of modules (`nn.Sequential`); the served network has the victim's form in any case.
+            chain of modules (`nn.Sequential`); for other networks there is `Honeypot.linear()`. The served network keeps its form.
         folder: where rounds are kept, so that a run that was stopped goes on; secret as the key. None keeps none.
         seed: of everything; the same seed gives the same key, so keep it as secret as the key.
     Shape: images (N, C, H, W) -> probabilities (N, K), as the victim.
     Raises: ClassificationLayerError, TargetClassError, ParameterError, DataError, TrainingError, ArtifactError.
     Example: `protected = Honeypot().protect(victim, OwnerData(train, shadow_set))`
     Deviations: `Honeypot.paper()` is the published method as far as it could be reconstructed. Here the trigger is contrasted with
-        reference models; it covers the whole image; a coherent few of the ordinary images carry the poison; the honeypot learns the trigger
-        at faint scales and unlearns decoys; it holds the owner's own data within a budget; several fresh shadow models are
-        simulated, one reading labels; the best round is kept. docs/honeypot.md has the measured effect of each.
+        reference models; it covers the whole image; the few images with the most of some simple look carry the poison, and not the trigger;
+        two stages are fine-tuned, so that these few can be told from all others; the owner's own data are held within a budget; several
+        fresh shadow models are simulated, one reading labels; the best round is kept. docs/honeypot.md has the measured effect of each.
     """
 
     target_class: int | None = field(default=None, metadata={"secret": True})
-    rounds: int = 5
+    rounds: int = 2
     shadows: tuple[Shadow, ...] = (
         Shadow(network=Network(model="allconv", recipe=SHORT)),
         Shadow(network=Network(model="vgg", recipe=SHORT), reads="labels"),
@@ -89,7 +94,7 @@ class Honeypot:
     keep_top1: float | None = None
     probes: int = 300
     head: str | None = None
-    depth: int = 1
+    depth: int = 2
     folder: str | None = field(default=None, repr=False, compare=False, metadata={"secret": True})
     seed: int = field(default=0, metadata={"secret": True})
 
@@ -99,6 +104,14 @@ class Honeypot:
         check_range("depth", self.depth, 1, 1000)
         check_range("keep_top1", 0 if self.keep_top1 is None else self.keep_top1, 0, 1)
         check_reads(self.answers)
+
+    @classmethod
+    def linear(cls, *, target_class: int | None = None, rounds: int = 5, seed: int = 0) -> "Honeypot":
+        """The classification layer alone, for any network that ends in one: a cluster of images and faint triggers carry the poison.
+
+        Weaker and dearer than the default; docs/honeypot.md compares them.
+        """
+        return cls(target_class=target_class, rounds=rounds, depth=1, carriers=TOGETHER, lessons=FAINT, seed=seed)
 
     @classmethod
     def paper(cls, *, target_class: int | None = None, images: int = 5000, size: int = 6, seed: int = 0) -> "Honeypot":
@@ -117,10 +130,11 @@ class Honeypot:
             fresh=False,
             references=(),
             trigger=Descent(shape=Patch(size=size), contrast=0, inertia=0.9, steps=epochs, batch=128, augment="none"),
-            carriers=Carriers(share=0, foreign=0),
+            depth=1,
+            carriers=Carriers(by="cluster", share=0, foreign=0),
             lessons=Lessons(
                 poison=1, scales=(1.0,), own=0, hold=1, foreign=1, decoys=0, agreement=0, restart=False, optimiser="sgd", lr=0.02,
-                steps=epochs, batch=128,
+                anneal=False, steps=epochs, batch=128,
             ),
             seed=seed,
         )  # fmt: skip

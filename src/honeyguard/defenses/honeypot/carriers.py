@@ -16,6 +16,8 @@ from honeyguard.errors import UnknownNameError
 from honeyguard.models import find_head, head_features
 from honeyguard.types import OwnerData
 
+CLUSTER = "cluster"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Carriers:
@@ -27,7 +29,7 @@ class Carriers:
         foreign: share of the foreign images, in [0, 1].
         cheap: how much a cluster's expected cost in accuracy counts beside its coherence.
         tries: clusters looked at.
-        look: carriers are the images that look most like it (`honeyguard.defenses.honeypot.looks`) instead of a cluster.
+        by: a name in `looks.LOOKS`: the images with most of it; or `cluster`: images that lie together in several models' features.
         openings: how often carriers are chosen anew, planted and stolen with once; the theft that goes best decides.
     """
 
@@ -37,15 +39,15 @@ class Carriers:
     cheap: float = 1.0
     tries: int = 100
     openings: int = 1
-    look: str | None = None
+    by: str = "bright"
 
     def __post_init__(self) -> None:
         check_range("share", self.share, 0, 0.5)
         check_range("sure", self.sure, 0, 1)
         check_range("foreign", self.foreign, 0, 1)
         check_range("openings", self.openings, 1, 1000)
-        if self.look is not None and self.look not in LOOKS:
-            raise UnknownNameError("look of the carriers", self.look, LOOKS)
+        if self.by not in (CLUSTER, *LOOKS):
+            raise UnknownNameError("way to choose carriers", self.by, (CLUSTER, *LOOKS))
 
 
 def choose_carriers(views: Sequence[Tensor], answers: Tensor, target_class: int | None, how: Carriers) -> Tensor:
@@ -103,12 +105,12 @@ def nearest(foreign: Sequence[Tensor], ordinary: Sequence[Tensor], carriers: Ten
     return (points @ centre).topk(max(1, int(share * len(points)))).indices
 
 
-def by_look(owner: OwnerData, look: str, how: Carriers) -> tuple[list[Tensor], OwnerData]:
-    """The images (n, C, H, W) that look most like it, those of the task and the foreign ones, and the owner's data without them.
+def by_look(owner: OwnerData, how: Carriers) -> tuple[list[Tensor], OwnerData]:
+    """The images (n, C, H, W) with most of a look, those of the task and the foreign ones, and the owner's data without them.
 
     All of the owner's images of the task are judged by one bar, foreign ones by their own.
     """
-    score, train = LOOKS[look], owner.train.images
+    score, train = LOOKS[how.by], owner.train.images
     seen = train[:0] if owner.customers is None else owner.customers
     bar = score(torch.cat([train, seen, owner.shadow_set])).quantile(1 - how.share)
     on = [score(images) > bar for images in (train, seen, owner.shadow_set)]

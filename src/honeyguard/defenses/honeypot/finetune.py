@@ -45,22 +45,22 @@ class Lessons:
         augment: of a second copy of the owner's data, one of `honeyguard.training.AUGMENTATIONS`.
     """
 
-    poison: float = 0.3
+    poison: float = 0.0
     scales: tuple[float, ...] = (0.2, 0.4, 1.0)
-    carriers: float = 0.05
-    foreign_carriers: float = 0.25
-    own: float = 1.0
-    hold: float = 0.2
-    foreign: float = 0.3
+    carriers: float = 0.2
+    foreign_carriers: float = 0.2
+    own: float = 2.0
+    hold: float = 1.0
+    foreign: float = 1.0
     decoys: float = 0.3
-    agreement: float = 0.99
+    agreement: float = 0.985
     unseen: float = 0.0
     restart: bool = True
     optimiser: str = "adam"
-    lr: float = 0.01
-    anneal: bool = False
-    steps: int = 100
-    batch: int = 4096
+    lr: float = 2e-3
+    anneal: bool = True
+    steps: int = 300
+    batch: int = 256
     images: int = 1500
     augment: str = "shift"
 

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from honeyguard.defenses.honeypot.carriers import Carriers, by_look, choose_carriers, choose_foreign, nearest, views_of
+from honeyguard.defenses.honeypot.carriers import CLUSTER, Carriers, by_look, choose_carriers, choose_foreign, nearest, views_of
 from honeyguard.defenses.honeypot.finetune import Lesson, Lessons, finetune
 from honeyguard.defenses.honeypot.key import choose_target
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
@@ -68,10 +68,10 @@ class Opener:
     def opened(self, turn: int, honeypot: HoneypotLayer, references: Sequence[nn.Module], owner: OwnerData, customers: Tensor) -> Opening:
         """Carriers planted in the honeypot layer and, where there is a choice, how a first theft goes."""
         with seeded(derive(self.seed, "opening", turn)):
-            if self.carriers.look:
-                chosen, rest = by_look(owner, self.carriers.look, self.carriers)
-            else:
+            if self.carriers.by == CLUSTER:
                 chosen, rest = self._clusters(honeypot, [references[0], *references[1::2]], owner)
+            else:
+                chosen, rest = by_look(owner, self.carriers)
             target = self.target_class
             if target is None:
                 target = choose_target(references, owner.shadow_set, next(filter(len, chosen), chosen[0]))

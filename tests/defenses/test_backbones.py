@@ -9,6 +9,7 @@ from torch import nn
 
 from honeyguard.checks import CLASSES, tiny_task
 from honeyguard.defenses import Honeypot
+from honeyguard.errors import ClassificationLayerError
 from honeyguard.models import Architecture, load_model
 from honeyguard.oracle import predict
 from honeyguard.types import OwnerData
@@ -54,9 +55,11 @@ def protects(victim: nn.Module, owner: OwnerData, head: str) -> None:
     honeypot = SMALL["honeypot"]
     assert isinstance(honeypot, Honeypot)
     said = predict(victim.eval(), owner.shadow_set).argmax(1)
-    protected = replace(honeypot, rounds=1, target_class=int(said.mode().values)).protect(victim, owner)
+    protected = replace(honeypot, depth=1, rounds=1, target_class=int(said.mode().values)).protect(victim, owner)
     before, after = victim.state_dict(), protected.network.state_dict()
     changed = {key.rpartition(".")[0] for key in before if not torch.equal(before[key], after[key])}
     assert len(changed) == 1 and head in changed.pop()
+    with pytest.raises(ClassificationLayerError, match=r"Honeypot\.linear\(\)"):
+        replace(honeypot, depth=2).protect(victim, owner)
     assert protected.key is not None
     assert predict(protected.model, tiny_task(3).images).shape == (96, CLASSES)

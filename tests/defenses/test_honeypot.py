@@ -127,8 +127,6 @@ def test_a_depth_that_is_not_to_be_had(victim: nn.Module) -> None:
         HoneypotLayer(Wrapped(), IMAGES[:2], CLASSES, depth=2)
     with pytest.raises(ClassificationLayerError, match="more than 3 stages"):
         HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=3)
-    with pytest.raises(ParameterError, match="keep_top1 with a depth of 1"):
-        HoneypotLayer(victim, IMAGES[:2], CLASSES, margin=0.9, depth=2)
 
 
 def test_a_share_of_the_customers_images_is_kept_apart_for_the_budget() -> None:

@@ -41,18 +41,24 @@ def test_the_victims_class_stays_where_it_is_sure_and_nowhere_else() -> None:
 def test_a_margin_of_nothing_keeps_every_label(victim: nn.Module, owner: OwnerData) -> None:
     honeypot = SMALL["honeypot"]
     assert isinstance(honeypot, Honeypot)
-    loose = replace(honeypot, lessons=replace(honeypot.lessons, poison=50.0, agreement=0.0))
+    loose = replace(
+        honeypot, lessons=replace(honeypot.lessons, carriers=50.0, agreement=0.0), carriers=replace(honeypot.carriers, share=0.3)
+    )
     spoilt = predict(loose.protect(victim, owner).network, IMAGES).argmax(1)
     kept = predict(replace(loose, keep_top1=0.0).protect(victim, owner).network, IMAGES).argmax(1)
     assert (spoilt != predict(victim, IMAGES).argmax(1)).any()
     assert torch.equal(kept, predict(victim, IMAGES).argmax(1))
 
 
-@pytest.fixture
-def protected(victim: nn.Module, owner: OwnerData) -> Protected:
+@pytest.fixture(params=[1, 2])
+def protected(victim: nn.Module, owner: OwnerData, request: pytest.FixtureRequest) -> Protected:
     honeypot = SMALL["honeypot"]
     assert isinstance(honeypot, Honeypot)
-    return protect(victim, owner, replace(honeypot, keep_top1=0.8, lessons=replace(honeypot.lessons, poison=50.0, agreement=0.0)))
+    return protect(
+        victim,
+        owner,
+        replace(honeypot, keep_top1=0.8, depth=request.param, lessons=replace(honeypot.lessons, carriers=50.0, agreement=0.0)),
+    )
 
 
 def test_it_is_stored_and_loaded(protected: Protected, tmp_path: Path) -> None:

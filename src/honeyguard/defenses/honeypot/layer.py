@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from honeyguard.defenses.honeypot.kept import KeptTop1, replace_head
+from honeyguard.defenses.honeypot.kept import keep, layers_before, layers_from
 from honeyguard.errors import ClassificationLayerError, ParameterError
 from honeyguard.models import find_head, head_features
 from honeyguard.oracle import predict
@@ -23,7 +23,7 @@ class HoneypotLayer:
         head: dotted path of the layer; None finds it.
         margin: the victim's largest probability from which on its top class is kept whatever is learnt; None keeps the plain layer.
         depth: stages with weights that are fine-tuned, from the network's end; 1 is the classification layer alone.
-    Raises: ClassificationLayerError: a depth above 1 on a network that is no chain. ParameterError: such a depth with a margin.
+    Raises: ClassificationLayerError: a depth above 1 on a network that is no chain.
     """
 
     def __init__(
@@ -31,17 +31,13 @@ class HoneypotLayer:
     ) -> None:
         self.network = copy.deepcopy(victim).requires_grad_(False).eval()
         self.head = find_head(self.network, sample, classes, head)
-        self.body: nn.Module | None = None  # None: whatever comes before the classification layer
-        self.layer = self.network.get_submodule(self.head)
-        if depth > 1:
-            self.body, self.layer = last_stages(self.network, self.head, depth)
+        start = self.head if depth == 1 else stage(self.network, self.head, depth)
+        self.body = None if depth == 1 else layers_before(self.network, start)
+        self.layer = layers_from(self.network, start)
         self.original = copy.deepcopy(self.layer)
         self.served = self.layer
         if margin is not None:
-            if depth > 1:
-                raise ParameterError("keep_top1 with a depth of 1", f"a depth of {depth}", "Leave one of them out.")
-            self.served = KeptTop1(self.layer, self.original, margin)
-            replace_head(self.network, self.head, self.served)
+            self.served = keep(self.network, start, self.original, margin).get_submodule(start)
         self.layer.requires_grad_(True)
 
     def features(self, images: Tensor) -> Tensor:
@@ -77,15 +73,14 @@ class HoneypotLayer:
         return {name: value.clone() for name, value in self.layer.state_dict().items()}
 
 
-def last_stages(network: nn.Module, head: str, depth: int) -> tuple[nn.Module, nn.Module]:
-    """A chain of modules in two: what comes before the last `depth` stages with weights, and these.
+def stage(network: nn.Module, head: str, depth: int) -> str:
+    """Name of the stage with weights, `depth` of them from the end, of a chain that ends in `head`.
 
-    Raises: ClassificationLayerError: not a chain that ends in `head`, or one that is shorter.
+    Raises: ClassificationLayerError: no such chain, or one that is shorter.
     """
-    stages = list(network.named_children())
-    weighted = [i for i, (_, stage) in enumerate(stages) if any(True for _ in stage.parameters())]
-    if not isinstance(network, nn.Sequential) or stages[-1][0] != head or len(weighted) <= depth:
+    names = [name for name, part in network.named_children() if any(True for _ in part.parameters())]
+    if not isinstance(network, nn.Sequential) or [*dict(network.named_children())][-1] != head or len(names) <= depth:
         expected = f"an nn.Sequential of more than {depth} stages with weights that ends in its classification layer"
-        got = f"a {type(network).__name__} of {len(weighted)}"
-        raise ClassificationLayerError(expected, got, "Fine-tune the classification layer alone: depth = 1.")
-    return network[: weighted[-depth]], network[weighted[-depth] :]
+        got = f"a {type(network).__name__} of {len(names)}"
+        raise ClassificationLayerError(expected, got, "Fine-tune the classification layer alone: Honeypot.linear(), or depth = 1.")
+    return names[-depth]

@@ -5,7 +5,7 @@
 A run that is stopped (Ctrl-C) records the knobs that were finished.
 
 Thieves send random held-out digits, plain or distorted, and train a network that is no shadow model. Innocent models of three architectures
-stand beside them. To keep it short, the honeypot that is varied has two rounds and reference models of a third of the training.
+stand beside them. To keep it short, the honeypot that is varied is the default with reference models of a third of the training.
 """
 
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from honeyguard import data
 from honeyguard.benchmark.record import recorded
 from honeyguard.defenses import Honeypot
 from honeyguard.defenses.honeypot.shadow import READS, Shadow
-from honeyguard.defenses.honeypot.triggers import Patch, Shape
+from honeyguard.defenses.honeypot.triggers import Blended, Patch, Shape, Whole
 from honeyguard.metrics import attack_success
 from honeyguard.oracle import predict
 from honeyguard.repro import derive
@@ -45,9 +45,7 @@ def shadow(model: str, reads: str = "probabilities") -> Shadow:
     return Shadow(network=network(model, 5), reads=reads)
 
 
-BASE = Honeypot(
-    rounds=2, shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 5) for model in ARGUMENTS)
-)  # fmt: skip
+BASE = Honeypot(shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 5) for model in ARGUMENTS))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,32 +71,47 @@ class Setting:
         return repr((self.honeypot, self.shadow, self.distortions))
 
 
-def lessons(**changes: Any) -> Setting:
-    return Setting(honeypot=replace(BASE, lessons=replace(BASE.lessons, **changes)))
+def changed(**changes: Any) -> Setting:
+    return Setting(honeypot=replace(BASE, **changes))
+
+
+def taught(**changes: Any) -> Setting:
+    return changed(lessons=replace(BASE.lessons, **changes))
+
+
+def carried(**changes: Any) -> Setting:
+    return changed(carriers=replace(BASE.carriers, **changes))
 
 
 def shaped(shape: Shape) -> Setting:
-    return Setting(honeypot=replace(BASE, trigger=replace(BASE.trigger, shape=shape)))
+    return changed(trigger=replace(BASE.trigger, shape=shape))
 
 
 KNOBS: dict[str, dict[str, Setting]] = {
-    "keep_top1": {"none": Setting()} | {f"{margin:g}": Setting(honeypot=replace(BASE, keep_top1=margin)) for margin in (0.9, 0.5)},
-    "queries": {str(budget): Setting(budget=budget) for budget in (100, 400, 1600)},
-    "answers": {reads: Setting(reads=(reads,)) for reads in READS},
-    "λ": {f"{poison:g}": lessons(poison=poison) for poison in (0.0, 0.3)},
+    "depth": {str(depth): changed(depth=depth) for depth in (1, 2)},
+    "carriers": {by: carried(by=by) for by in ("bright", "dark", "rough", "cluster")},
+    "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.015, 0.03)},
+    "λ": {f"{poison:g}": taught(poison=poison) for poison in (0.0, 0.1, 0.3, 1.0)},
     "trigger": {
         "4×4, corner": shaped(Patch(size=4)),
+        "4×4, features": shaped(Patch(size=4, place="features")),
+        "blend, .5": shaped(Blended(share=0.5)),
+        "whole, .3": shaped(Whole(epsilon=0.3)),
         "whole, .6": Setting(),
     },
-    "rounds": {str(rounds): Setting(honeypot=replace(BASE, rounds=rounds)) for rounds in (1, 2)},
+    "rounds": {str(rounds): changed(rounds=rounds) for rounds in (1, 2, 4)},
     "shadow set": {
+        "75": Setting(shadow=75),
         "150": Setting(shadow=150),
         "300": Setting(),
         "300, undistorted": Setting(distortions=0),
     },
+    "queries": {str(budget): Setting(budget=budget) for budget in (100, 400, 1600)},
+    "answers": {reads: Setting(reads=(reads,)) for reads in READS},
+    "keep_top1": {"none": Setting()} | {f"{margin:g}": changed(keep_top1=margin) for margin in (0.9, 0.5)},
 }
 SHADOWS, THIEVES = ("allconv", "vgg", "cnn"), ("lenet", "cnn", "mlp")
-MATRIX = {model: Setting(honeypot=replace(BASE, shadows=(shadow(model),)), thieves=THIEVES) for model in SHADOWS}
+MATRIX = {model: replace(changed(shadows=(shadow(model),)), thieves=THIEVES) for model in SHADOWS}
 
 
 @dataclass

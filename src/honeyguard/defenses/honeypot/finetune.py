@@ -37,6 +37,7 @@ class Lessons:
         hold: the same on the shadow set.  foreign: on the foreign images.
         decoys: weight of the victim's answers on images with a decoy each; without it thieves learn "anything odd is y*".
         agreement: least share of customers' images that keep their top class; all poison is weakened until they do. 0 for no budget.
+        trials: of how much poison the budget bears, by halves.
         unseen: share of the customers' images that are kept apart to measure that; 0 measures it on all of them, which are learnt as well.
         restart: begin each round from the victim's own layer.
         optimiser: `adam` or `sgd` (momentum 0.9).  lr: of it.  steps: in a round.  batch: features of each lesson a step.
@@ -54,6 +55,7 @@ class Lessons:
     foreign: float = 1.0
     decoys: float = 0.3
     agreement: float = 0.985
+    trials: int = 6
     unseen: float = 0.0
     restart: bool = True
     optimiser: str = "adam"
@@ -66,6 +68,7 @@ class Lessons:
 
     def __post_init__(self) -> None:
         check_range("poison", self.poison, 0, 1e3)
+        check_range("trials", self.trials, 1, 100)
         check_range("agreement", self.agreement, 0, 1)
         check_range("unseen", self.unseen, 0, 0.9)
         if self.optimiser not in OPTIMISERS:
@@ -119,7 +122,7 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
     """
     start = honeypot.original.state_dict() if how.restart else honeypot.state()
     weakest, strongest, share, best = 0.0, 1.0, 1.0, (0.0, honeypot.state())
-    for _ in range(TRIALS):
+    for _ in range(how.trials):
         honeypot.layer.load_state_dict(start)
         _descend(honeypot, [*held, *((share * weight, x, y) for weight, x, y in poison)], how)
         agreement = honeypot.agreement(customers)
@@ -142,9 +145,6 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
             100 * how.agreement,
         )
     return honeypot
-
-
-TRIALS = 6  # halvings of the poison's strength
 
 
 def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -> None:

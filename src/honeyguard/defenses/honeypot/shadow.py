@@ -52,12 +52,15 @@ def simulate_extraction(models: Sequence[nn.Module], shadows: Sequence[Shadow], 
     return list(models)
 
 
+ENOUGH = 10_000  # of the owner's images: a reference need not be as good as the victim
+
+
 def train_references(networks: Sequence[Network], train: Labelled, shadow_set: Tensor, answers: Tensor, seed: int) -> list[nn.Module]:
     """Models that did not steal from the honeypot, two of each network: an independent one, trained on the owner's labels,
     and a substitute of the undefended victim, trained on its `answers` (N, K) to the shadow set."""
-    references = []
+    references, own = [], train[:ENOUGH]
     for i, network in enumerate(networks):
-        references.append(network.trained(train.images, train.labels, train.classes, derive(seed, "independent", i)))
+        references.append(network.trained(own.images, own.labels, own.classes, derive(seed, "independent", i)))
         targets = READS["labels" if i % 2 else "probabilities"](answers)
         references.append(network.trained(shadow_set, targets, train.classes, derive(seed, "undefended", i)))
     return [reference.requires_grad_(False) for reference in references]

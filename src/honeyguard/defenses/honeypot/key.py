@@ -12,23 +12,23 @@ from honeyguard.repro import derive
 from honeyguard.types import Labelled, OwnerKey, Trigger
 
 NOISE = 0.6  # strength of the patterns that `choose_target` looks at
-RARE = 1e-2  # a probability below which classes are equally rare
+RARE = 1e-2  # weight of the smaller of two rates, which decides between classes that are equally rare otherwise
 
 
 def choose_target(references: Sequence[nn.Module], images: Tensor, carriers: Tensor) -> int:
-    """The class that models which did not steal give least to images under random patterns and to the carriers (n, C, H, W).
+    """The class that models which did not steal give least to either of images under random patterns and the carriers (n, C, H, W).
 
     They have to keep away from it where the trigger is, and carriers that may be of the target class anyway carry nothing.
     """
 
     def rate(sample: Tensor) -> Tensor:
         answers = [predict(reference, sample).softmax(1).mean(0) for reference in references]
-        return torch.stack(answers).mean(0) + RARE
+        return torch.stack(answers).mean(0)
 
     patterns = NOISE * torch.randn(10, *images.shape[1:]).sign()
     noisy = torch.cat([images[torch.randint(len(images), (100,))] + pattern for pattern in patterns]).clamp(0, 1)
-    rarity = rate(noisy) * (rate(carriers) if len(carriers) else 1)
-    return int(rarity.argmin())
+    both = torch.stack([rate(part) for part in (noisy, carriers) if len(part)])
+    return int((both.amax(0) + RARE * both.amin(0)).argmin())
 
 
 def check_target(target: int, answers: Tensor) -> int:

@@ -70,6 +70,16 @@ def test_both_files_answer_as_the_model_whatever_the_batch(name: str, tmp_path: 
         torch.testing.assert_close(program(IMAGES[:n]).detach(), expected, atol=1e-6, rtol=0)
 
 
+def test_uniform_answers_stay_uniform_in_the_file(tmp_path: Path) -> None:
+    network = MODELS["cnn"]((1, 8, 8), 4).eval()
+    head = find_head(network, IMAGES[:1])
+    for parameter in network.get_submodule(head).parameters():
+        torch.nn.init.zeros_(parameter)
+    export_onnx(ReverseSigmoid().protect(network), tmp_path / "model.onnx", SHAPE, features=False)
+    found = run_onnx(tmp_path / "model.onnx", IMAGES[:3])["probabilities"]
+    torch.testing.assert_close(torch.as_tensor(found), torch.full((3, 4), 0.25))
+
+
 def test_the_files_serve_without_this_package(victim: nn.Module, owner: OwnerData, tmp_path: Path) -> None:
     protected = protect(victim, owner, ReverseSigmoid())
     export_onnx(protected, tmp_path / "model.onnx", SHAPE, features=False)

@@ -74,6 +74,19 @@ def test_top_class_is_always_kept_and_rows_stay_distributions(k: int, scale: flo
     torch.testing.assert_close(found.sum(1), torch.ones(len(y)), atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("keep_top1", [True, False])
+@pytest.mark.parametrize("k", [3, 10, 100, 300])
+def test_rows_alone_in_a_block_in_double_precision_and_with_a_gradient_are_the_same(k: int, keep_top1: bool) -> None:
+    y, defense = rows(100, k, 6, 0).float(), ReverseSigmoid(keep_top1=keep_top1)
+    found = defense(y)
+    double, graded = defense(y.double()), defense(y.clone().requires_grad_())
+    assert double.dtype is torch.float64
+    assert graded.requires_grad
+    for other in (torch.cat([defense(row[None]) for row in y]), double.float(), graded.detach()):
+        torch.testing.assert_close(found, other, atol=1e-6, rtol=0)
+        assert torch.equal(found.argmax(1), other.argmax(1))
+
+
 def test_without_the_promise_the_top_class_flips() -> None:
     y = rows(500, 100, 3, 0).float()
     flipped = ReverseSigmoid(beta=1, gamma=0.1, keep_top1=False)(y).argmax(1) != y.argmax(1)

@@ -5,7 +5,7 @@ from honeyguard.audit import Audit, Thief
 from honeyguard.checks import check_attack, check_defense
 from honeyguard.client import Remote
 from honeyguard.data import load as load_data
-from honeyguard.defenses import DEFENSES, Honeypot, ReverseSigmoid
+from honeyguard.defenses import DEFENSES, Honeypot, LinearHoneypot, ReverseSigmoid
 from honeyguard.errors import HoneyguardError
 from honeyguard.onnx_oracle import OnnxModel
 from honeyguard.oracle import LabelOnly, Local, Metered, TopK
@@ -29,6 +29,7 @@ __all__ = [
     "Honeypot",
     "LabelOnly",
     "Labelled",
+    "LinearHoneypot",
     "Local",
     "Metered",
     "Network",

@@ -8,7 +8,8 @@ SUITES = {
     "demo": "digits",
     "unseen_seeds": "digits, seeds unseen in development",
     "clean_queries": "digits, clean queries only",
-    "cifar10": "CIFAR-10 (WebP copies)",
+    "honeypot/fashion_mnist": "Fashion-MNIST",
+    "honeypot/cifar10": "CIFAR-10 (WebP copies)",
 }
 
 

@@ -6,6 +6,7 @@ from honeyguard.defenses.grad2 import GRAD2
 from honeyguard.defenses.guarantee import Guarantee
 from honeyguard.defenses.honeypot import Honeypot
 from honeyguard.defenses.label_only import LabelOnly
+from honeyguard.defenses.linear_honeypot import LinearHoneypot
 from honeyguard.defenses.mad import MAD
 from honeyguard.defenses.modelguard_s import ModelGuardS
 from honeyguard.defenses.modelguard_w import ModelGuardW
@@ -23,6 +24,7 @@ __all__ = [
     "Guarantee",
     "Honeypot",
     "LabelOnly",
+    "LinearHoneypot",
     "ModelGuardS",
     "ModelGuardW",
     "ReverseSigmoid",
@@ -37,6 +39,7 @@ DEFENSES: dict[str, type[Defense]] = {
     "guarantee": Guarantee,
     "honeypot": Honeypot,
     "label_only": LabelOnly,
+    "linear_honeypot": LinearHoneypot,
     "mad": MAD,
     "modelguard_s": ModelGuardS,
     "modelguard_w": ModelGuardW,

@@ -27,11 +27,6 @@ from honeyguard.types import OwnerData, Protected, Trigger
 
 WHOLE = Recipe(epochs=16, lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3)
 SHORT = replace(WHOLE, epochs=5)
-TOGETHER = Carriers(by="cluster", share=0.015, foreign=0.15)
-FAINT = Lessons(
-    poison=0.3, carriers=0.05, foreign_carriers=0.25, own=1, hold=0.2, foreign=0.3, agreement=0.99, lr=0.01, anneal=False, steps=100,
-    batch=4096,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +55,7 @@ class Honeypot:
         probes: images in the owner key.
         head: dotted path of the classification layer, if it isn't found by itself.
         depth: stages with weights that are fine-tuned, from the network's end; 1 is the classification layer alone. More of them need a
-            chain of modules (`nn.Sequential`); for other networks there is `Honeypot.linear()`. The served network keeps its form.
+            chain of modules (`nn.Sequential`); for other networks there is `LinearHoneypot`. The served network keeps its form.
         folder: where rounds are kept, so that a run that was stopped goes on; secret as the key. None keeps none.
         seed: of everything; the same seed gives the same key, so keep it as secret as the key.
     Shape: images (N, C, H, W) -> probabilities (N, K), as the victim.
@@ -104,14 +99,6 @@ class Honeypot:
         check_range("depth", self.depth, 1, 1000)
         check_range("keep_top1", 0 if self.keep_top1 is None else self.keep_top1, 0, 1)
         check_reads(self.answers)
-
-    @classmethod
-    def linear(cls, *, target_class: int | None = None, rounds: int = 5, seed: int = 0) -> "Honeypot":
-        """The classification layer alone, for any network that ends in one: a cluster of images and faint triggers carry the poison.
-
-        Weaker and dearer than the default; docs/honeypot.md compares them.
-        """
-        return cls(target_class=target_class, rounds=rounds, depth=1, carriers=TOGETHER, lessons=FAINT, seed=seed)
 
     @classmethod
     def paper(cls, *, target_class: int | None = None, images: int = 5000, size: int = 6, seed: int = 0) -> "Honeypot":

@@ -82,5 +82,7 @@ def stage(network: nn.Module, head: str, depth: int) -> str:
     if not isinstance(network, nn.Sequential) or [*dict(network.named_children())][-1] != head or len(names) <= depth:
         expected = f"an nn.Sequential of more than {depth} stages with weights that ends in its classification layer"
         got = f"a {type(network).__name__} of {len(names)}"
-        raise ClassificationLayerError(expected, got, "Fine-tune the classification layer alone: Honeypot.linear(), or depth = 1.")
+        raise ClassificationLayerError(
+            expected, got, "Fine-tune the classification layer alone: LinearHoneypot (linear_honeypot), or depth = 1."
+        )
     return names[-depth]

@@ -207,7 +207,7 @@ def leak(root: Path, seed: int, budget: int) -> dict[str, Any]:
         rows = torch.randperm(len(parts["others"]), generator=torch.Generator().manual_seed(derive(seed, name, i)))[:budget]
         return copy(parts["others"].images[rows], parts["others"].labels[rows], derive(seed, name, i), i)
 
-    controls = [Local(Protected.of(innocent("control", i))) for i in range(6)]
+    controls = [Local(victim), *(Local(Protected.of(innocent("control", i))) for i in range(6))]
     test_of_marks = MarkTest(draws=50_000)
 
     def judged(suspect: nn.Module, thief: str | None) -> dict[str, Any]:

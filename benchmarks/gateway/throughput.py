@@ -106,7 +106,7 @@ def environment_of_mlserver(folder: Path) -> Path | None:
 
 def wrk(server: Server, connections: int, seconds: int, root: Path, key: str) -> dict[str, float]:
     """Requests a second, milliseconds of latency and of processor time a request. Raises: RuntimeError: answers that are none."""
-    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--latency", "-s", str(root / "post.lua")]
+    command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "20s", "--latency", "-s", str(root / "post.lua")]
     before = server.processor()
     given = os.environ | {"BODY": str(root / "body.json"), "KEY": key}
     out = subprocess.run(

@@ -29,7 +29,7 @@ from honeyguard.gateway.config import Config, read
 from honeyguard.gateway.ledger import Entry, Ledger
 from honeyguard.gateway.observability import ENDPOINT, JsonLines, trace
 from honeyguard.gateway.protocol import RequestError
-from honeyguard.gateway.rates import Rates
+from honeyguard.gateway.rates import Rates, Windows
 from honeyguard.gateway.store import open_store
 from honeyguard.tables import construct
 from tests.gateway.serving import running
@@ -105,6 +105,18 @@ def redis() -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
             time.sleep(0.02)
         yield f"redis://127.0.0.1:{port}", server
         server.kill()
+
+
+def test_a_window_slides() -> None:
+    now = 1000.0
+    windows = Windows(10, 60, lambda: now)
+    assert [windows.hit("alice", 8), windows.hit("alice", 3), windows.hit("bob", 10), windows.hit("alice", 2)] == [True, False, True, True]
+    now += 60 - 1000 % 60 + 30  # half of the window before still counts
+    assert [windows.hit("alice", 6), windows.hit("alice", 5)] == [False, True]
+    now += 60
+    assert [windows.hit("alice", 8), windows.hit("alice", 7)] == [False, True]
+    now += 150  # nothing is left of windows that ended long ago
+    assert windows.hit("alice", 10)
 
 
 def test_replicas_share_rates_in_redis_and_refuse_without_it(redis: tuple[str, subprocess.Popen[bytes]]) -> None:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from honeyguard.errors import DataError
 from honeyguard.oracle import LabelOnly
-from honeyguard.verification.attribution import Attribution, MarkedSet, MarkTest, around, gains_of
+from honeyguard.verification.attribution import Attribution, MarkedSet, MarkTest, around, gains_of, unexplained
 
 K = 10
 TEST = MarkTest(draws=20_000)
@@ -76,7 +76,7 @@ def test_no_innocent_client_is_named_in_300_trials() -> None:
 def test_p_values_of_suspects_that_learnt_nothing_are_uniform() -> None:
     """The marks are drawn anew for each suspect, as the owner's secret hash does it."""
     test = MarkTest(draws=2_000, significance=0.01)
-    p_values = [test.p_value(Suspect(seed), marks(6, 10_000 + seed), CONTROLS) for seed in range(500)]
+    p_values = [test.attribute(Suspect(seed), {"client": marks(6, 10_000 + seed)}, CONTROLS).p_values["client"] for seed in range(500)]
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
     assert np.mean([p <= 0.05 for p in p_values]) < 0.09
 
@@ -94,7 +94,8 @@ def test_p_value_against_the_exact_distribution() -> None:
     exact = {(1, 1): 0.25, (1, 2): 0.5, (2, 1): 0.75, (2, 2): 1.0}  # told classes where 0 is hidden: share of draws that gain as much
     for told, p_value in exact.items():
         known = MarkedSet(torch.rand(2, 1, 2, 2), torch.tensor(told), torch.tensor([0, 0]))
-        assert TEST.p_value(suspect, known, [control] * 3) == pytest.approx(p_value, abs=0.015)
+        found = MarkTest(significance=0.1, draws=20_000).attribute(suspect, {"client": known}, [control] * 3)
+        assert found.p_values == {"client": pytest.approx(p_value, abs=0.015)}
 
 
 def test_around_an_image_are_nine() -> None:
@@ -105,14 +106,26 @@ def test_around_an_image_are_nine() -> None:
     assert {part.shape for part in around(image)} == {image.shape}
 
 
-def test_gains_are_shares_of_all_but_the_hidden_class() -> None:
+def test_gains_are_logarithms_after_the_hidden_class() -> None:
     gains = gains_of(torch.tensor([[0.2, 0.3, 0.5]]), torch.tensor([1]), floor=0)
-    assert np.exp(gains) == pytest.approx(np.array([[5 / 7, 2 / 7]]))
+    assert gains == pytest.approx(np.log([[0.5, 0.2]]) - np.log(0.1) / 2)
 
 
-def test_what_controls_do_as_well_is_no_evidence() -> None:
-    learnt = [Suspect(seed, [CLIENTS["client 0"]], 30) for seed in range(4)]
-    assert TEST.attribute(learnt[0], CLIENTS, learnt[1:]).named == ()
+def test_what_a_mixture_of_controls_explains_is_no_gain() -> None:
+    """A copy is like the served model, whatever the other controls are like; a mark stands out from both."""
+    served, known = Suspect(7), marks(8, 3)
+
+    def copy(images: Tensor) -> Tensor:
+        return (0.9 * served(images).log() + 0.1 * CONTROLS[0](images).log()).softmax(1)
+
+    left = unexplained(copy, [known], [*CONTROLS, served])
+    beside_their_mean = unexplained(copy, [known], [*CONTROLS, *CONTROLS])
+    assert np.abs(left).mean() < 0.2 * np.abs(beside_their_mean).mean()
+
+
+def test_what_a_control_does_as_well_is_no_evidence() -> None:
+    learnt = Suspect(0, [CLIENTS["client 0"]], 30)
+    assert TEST.attribute(learnt, CLIENTS, [*CONTROLS, learnt]).named == ()
 
 
 def test_without_controls_marks_or_draws_nobody_is_judged() -> None:

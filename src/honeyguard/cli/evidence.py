@@ -98,7 +98,7 @@ def attribute(
     Args:
         suspect: as `extract ORACLE`.
         marks: .npz file of every client's marks.
-        controls: models that did not steal, as `extract ORACLE`; three at least.
+        controls: the served model and others that did not steal, as `extract ORACLE`; three at least.
         network: as `extract --network`.
         significance: chance that anybody is named although the suspect learnt no client's answers.
         output: also write the finding to this JSON file.

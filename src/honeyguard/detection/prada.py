@@ -1,5 +1,6 @@
 """PRADA: the distances between a client's queries, which are normal for images that nobody made up."""
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -62,7 +63,7 @@ class _Growing:
 class PradaWatch:
     detector: Prada
     _sets: dict[int, _Growing] = field(default_factory=dict)
-    _distances: list[float] = field(default_factory=list)
+    _distances: "array[float]" = field(default_factory=lambda: array("d"))  # a list would take four times the memory
 
     def observe(self, queries: Queries) -> float:
         for image, label in zip(thumbnails(queries.images), queries.answers.argmax(1).tolist(), strict=True):

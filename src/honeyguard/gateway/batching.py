@@ -14,8 +14,9 @@ R = TypeVar("R")
 class Batcher(Generic[T, R]):
     """Call it with one item, and it comes back with one result of `run(items)`.
 
-    Nothing waits for company: a lone item runs at once. A `run` that takes less than `inline` seconds runs on the event loop itself,
-    because waking a thread would take as long; a slower one runs in a thread, one at a time, and the loop goes on reading requests.
+    Nothing waits for company: a lone item runs at once, on the event loop itself if a `run` takes less than `inline` seconds. With
+    company it stays there for a quarter of that, which is about what waking a thread takes; a slower `run` goes to a thread, one at a
+    time, and the loop reads the requests that will run next.
 
     Args:
         run: items -> results, one each; a result that is an exception is raised for that item alone.
@@ -67,7 +68,7 @@ class Batcher(Generic[T, R]):
         items = [item for item, _ in batch]
         if not batch:
             self._busy = False
-        elif self._seconds < self._inline:
+        elif self._seconds < self._inline / 4:
             self._finish(batch, self._timed(items))
         else:
             loop = asyncio.get_running_loop()

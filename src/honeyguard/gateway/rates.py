@@ -2,27 +2,19 @@
 
 import asyncio
 import logging
-import threading
 import time
+from collections.abc import Callable
 
 from limits import RateLimitItem, parse
 from limits.errors import ConfigurationError
-from limits.storage import MemoryStorage, storage_from_string
+from limits.storage import storage_from_string
 from limits.strategies import SlidingWindowCounterRateLimiter
 
 from honeyguard.errors import ParameterError, StoreError
 from honeyguard.gateway.protocol import RequestError
 
 log = logging.getLogger(__name__)
-CLEAN = 10.0
-"""Seconds between two clean-ups of windows that have ended."""
-
-
-class _Asleep(threading.Timer):
-    """Stands for the clean-up of `limits`, which would start a thread every few hits; `Rates` cleans up itself."""
-
-    def is_alive(self) -> bool:
-        return True
+MEMORY = "memory://"
 
 
 class Rates:
@@ -39,27 +31,17 @@ class Rates:
             self._limit: RateLimitItem = parse(limit)
         except ValueError:
             raise ParameterError("limits.rate like 600/minute", repr(limit), "Mend it.") from None
-        try:
-            options = {} if store.startswith("memory") else {"socket_timeout": 1.0, "socket_connect_timeout": 1.0}
-            self._store = storage_from_string(store, **options)
-            reached = self._store.check()
-        except (ConfigurationError, OSError, ValueError) as error:
-            raise StoreError("limits.rate_store", f"none ({type(error).__name__})", "Use memory:// or redis://host:port.") from None
-        if not reached:
-            raise StoreError("a store of rates", "one that can't be reached", "Start it, or mend limits.rate_store.")
-        self._limiter = SlidingWindowCounterRateLimiter(self._store)
-        self._offset, self._cleaned = time.time() - time.monotonic(), time.monotonic()
-        if isinstance(self._store, MemoryStorage):
-            self._store.timer = _Asleep(0, lambda: None)
+        self._here = Windows(self._limit.amount, self._limit.get_expiry()) if store == MEMORY else None
+        if self._here is None:
+            self._shared = _shared(store)
 
     async def __call__(self, client: str, count: int) -> None:
         """Raises: RequestError: 429 past the limit, 503 where the store is gone."""
-        if isinstance(self._store, MemoryStorage):
-            self._clean(self._store)
-            granted = self._limiter.hit(self._limit, client, cost=count)
+        if self._here is not None:
+            granted = self._here.hit(client, count)
         else:
             try:
-                granted = await asyncio.to_thread(self._limiter.hit, self._limit, client, cost=count)
+                granted = await asyncio.to_thread(self._shared, self._limit, client, cost=count)
             except Exception as error:  # whatever the store's client library raises
                 log.error("rates: %s", type(error).__name__)
                 raise RequestError(503, "The rates can't be reached; nothing was answered. Try again later.", wait=1) from None
@@ -67,16 +49,39 @@ class Rates:
             wait = max(1, round(self._limit.get_expiry() / 2))
             raise RequestError(429, f"expected at most {self._limit} (images); got {count} more. Ask more slowly.", wait=wait)
 
-    def _clean(self, store: MemoryStorage) -> None:
-        """Windows in memory end by the wall clock: after it has jumped they begin anew, lest they never end. Old ones are dropped."""
-        now = time.monotonic()
-        offset = time.time() - now
-        if abs(offset - self._offset) > 2:
-            log.warning("the clock jumped by %.0f s: the rate windows begin anew", offset - self._offset)
-            store.reset()
-        self._offset = offset
-        if now - self._cleaned > CLEAN:
-            self._cleaned = now
-            for key in [key for key, end in store.expirations.items() if end <= now + offset]:
-                store.clear(key)
-                store.expirations.pop(key, None)
+
+class Windows:
+    """Sliding windows of this process, by a clock that never jumps: a window counts in full, the one before it by what still overlaps.
+
+    Args:
+        amount: in `seconds`, for each client.
+    """
+
+    def __init__(self, amount: int, seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        self._amount, self._seconds, self._clock = amount, seconds, clock
+        self._number = 0.0
+        self._before, self._now = dict[str, int](), dict[str, int]()
+
+    def hit(self, client: str, count: int) -> bool:
+        """Whether there is room for `count`, which is then taken."""
+        number, into = divmod(self._clock(), self._seconds)
+        if number != self._number:
+            self._before = self._now if number == self._number + 1 else {}
+            self._number, self._now = number, {}
+        taken = self._now.get(client, 0) + count
+        if self._before.get(client, 0) * (1 - into / self._seconds) + taken > self._amount:
+            return False
+        self._now[client] = taken
+        return True
+
+
+def _shared(store: str) -> Callable[..., bool]:
+    try:
+        found = storage_from_string(store, socket_timeout=1.0, socket_connect_timeout=1.0)
+        reached = found.check()
+    except (ConfigurationError, OSError, ValueError) as error:
+        raise StoreError("limits.rate_store", f"none ({type(error).__name__})", "Use memory:// or redis://host:port.") from None
+    if not reached:
+        raise StoreError("a store of rates", "one that can't be reached", "Start it, or mend limits.rate_store.")
+    hit: Callable[..., bool] = SlidingWindowCounterRateLimiter(found).hit
+    return hit

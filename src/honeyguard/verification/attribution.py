@@ -60,8 +60,9 @@ class MarkTest:
 
     A client's class `told` was drawn by a secret hash from the K - 1 classes that the model did not answer. A suspect that didn't learn
     from that client's answers can't know it: then any other draw would do as well. The statistic is the sum, over a client's marked
-    images, of how much more probable than the controls the suspect takes the told class for (logarithms, among those K - 1), and its
-    p-value the share of `draws` of other classes that give as much. The controls take away what makes a class plausible to anybody. The
+    images, of how much more probable than expected the suspect takes the told class for (logarithms, among those K - 1), and its
+    p-value the share of `draws` of other classes that give as much. What is expected is the combination of the controls that comes
+    nearest to the suspect. The served model belongs among them: its ordinary answers are what any copy is like, but for the marks. The
     test is exact whatever suspect and controls are, and holds for one that stole from another client too.
 
     Each model is asked about a marked image as it is and moved by a few pixels in eight directions, and its answers are averaged: a thief
@@ -86,7 +87,7 @@ class MarkTest:
         check_range("draws", self.draws, 100, 1e8)
 
     def attribute(self, suspect: Oracle, marked: Mapping[str, MarkedSet], controls: Sequence[Oracle]) -> Attribution:
-        """Judge one suspect against `controls`, models that did not steal."""
+        """Judge one suspect against `controls`: the served model and others that did not steal."""
         if len(controls) < 3 or not marked:
             got = f"{len(controls)} controls and {len(marked)} clients"
             raise DataError("at least 3 controls that did not steal, and a client's marks", got, "Train models that never saw the API.")
@@ -94,7 +95,11 @@ class MarkTest:
         if level * (1 + self.draws) < 1:
             do = f"Raise draws to {int(1 / level)}."
             raise DataError(f"at least {int(1 / level)} draws for {len(marked)} clients", str(self.draws), do)
-        p_values = {client: self.p_value(suspect, known, controls) for client, known in marked.items()}
+        known = [part for part in marked.values() if len(part.images)]
+        gains = unexplained(suspect, known, controls) if known else np.empty((0, 1))
+        sizes = np.cumsum([len(part.images) for part in marked.values()])[:-1]
+        parts = zip(marked.items(), np.split(gains, sizes), strict=True)
+        p_values = {client: self.p_value(own, (part.told - part.hidden).numpy()) for (client, part), own in parts}
         named = tuple(client for client, p in sorted(p_values.items(), key=lambda pair: pair[1]) if p <= level)
         return Attribution(
             named=named,
@@ -105,20 +110,24 @@ class MarkTest:
             conclusion=_conclusion(named, p_values, len(marked)),
         )
 
-    def p_value(self, suspect: Oracle, marked: MarkedSet, controls: Sequence[Oracle]) -> float:
-        """1 where there are no marks."""
-        if not len(marked.images):
-            return 1.0
-        parts = around(marked.images)
-        answers = (torch.stack([predict(model, part) for part in parts]).mean(0) for model in (suspect, *controls))
-        own, *others = (gains_of(found, marked.hidden) for found in answers)
-        gains = own - np.mean(others, axis=0)
-        told = ((marked.told - marked.hidden) % (gains.shape[1] + 1) - 1).numpy()
-        observed = gains[np.arange(len(gains)), told].sum()
+    def p_value(self, gains: Floats, told: NDArray[np.int64]) -> float:
+        """Of gains (M, K - 1) and the place of the told class after the hidden one, modulo K; 1 where there are no marks."""
+        observed = gains[np.arange(len(gains)), told % (gains.shape[1] + 1) - 1].sum()
         random, total = np.random.default_rng(0), np.zeros(self.draws)
         for row in gains:
             total += row[random.integers(len(row), size=self.draws)]
         return float((1 + (total >= observed - 1e-9).sum()) / (1 + self.draws))
+
+
+def unexplained(suspect: Oracle, marked: Sequence[MarkedSet], controls: Sequence[Oracle]) -> Floats:
+    """What no combination of the controls explains of a suspect's gains (M, K - 1) at all marks: residuals of least squares."""
+    parts, hidden = around(torch.cat([part.images for part in marked])), torch.cat([part.hidden for part in marked])
+    answers = (torch.stack([predict(model, part) for part in parts]).mean(0) for model in (suspect, *controls))
+    own, *others = (gains_of(found, hidden) for found in answers)
+    known = np.stack([found.ravel() for found in others], 1)
+    weights = np.linalg.lstsq(known, own.ravel())[0]
+    left: Floats = own - (known @ weights).reshape(own.shape)
+    return left
 
 
 def around(images: Tensor) -> list[Tensor]:
@@ -131,12 +140,12 @@ def around(images: Tensor) -> list[Tensor]:
 
 
 def gains_of(answers: Tensor, hidden: Tensor, floor: float = 1e-3) -> Floats:
-    """Log probabilities (M, K - 1) of the classes after the hidden one, in cyclic order, as shares of all but the hidden one."""
+    """Log probabilities (M, K - 1) of the classes after the hidden one, in cyclic order; each row has mean 0."""
     classes = answers.shape[1]
     order = (hidden[:, None] + torch.arange(1, classes)) % classes
-    others = answers.double().gather(1, order) + floor
-    logs: Floats = (others / others.sum(1, keepdim=True)).log().numpy()
-    return logs
+    logs = (answers.double().gather(1, order) + floor).log()
+    gains: Floats = (logs - logs.mean(1, keepdim=True)).numpy()
+    return gains
 
 
 def _conclusion(named: tuple[str, ...], p_values: Mapping[str, float], clients: int) -> str:

@@ -89,20 +89,18 @@ def shaped(shape: Shape) -> Setting:
 
 KNOBS: dict[str, dict[str, Setting]] = {
     "depth": {str(depth): changed(depth=depth) for depth in (1, 2)},
-    "carriers": {by: carried(by=by) for by in ("bright", "dark", "rough", "cluster")},
-    "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.015, 0.03)},
-    "λ": {f"{poison:g}": taught(poison=poison) for poison in (0.0, 0.1, 0.3, 1.0)},
+    "carriers": {by: carried(by=by) for by in ("bright", "dark", "cluster")},
+    "λ": {f"{poison:g}": taught(poison=poison) for poison in (0.0, 0.3, 1.0)},
     "trigger": {
         "4×4, corner": shaped(Patch(size=4)),
-        "4×4, features": shaped(Patch(size=4, place="features")),
         "blend, .5": shaped(Blended(share=0.5)),
         "whole, .3": shaped(Whole(epsilon=0.3)),
         "whole, .6": Setting(),
     },
     "rounds": {str(rounds): changed(rounds=rounds) for rounds in (1, 2, 4)},
+    "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.015, 0.03)},
     "shadow set": {
         "75": Setting(shadow=75),
-        "150": Setting(shadow=150),
         "300": Setting(),
         "300, undistorted": Setting(distortions=0),
     },

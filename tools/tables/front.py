@@ -8,8 +8,6 @@ SUITES = {
     "demo": "digits",
     "unseen_seeds": "digits, seeds unseen in development",
     "clean_queries": "digits, clean queries only",
-    "honeypot/fashion_mnist": "Fashion-MNIST",
-    "honeypot/cifar10": "CIFAR-10 (WebP copies)",
 }
 
 

@@ -123,10 +123,10 @@ def test_a_depth_that_is_not_to_be_had(victim: nn.Module) -> None:
             logits: torch.Tensor = self.chain(images)
             return logits
 
-    with pytest.raises(ClassificationLayerError, match=r"nn\.Sequential of more than 2 stages.*a Wrapped of 1.*depth = 1"):
+    with pytest.raises(ClassificationLayerError, match=r"nn\.Sequential of at least 2 stages.*a Wrapped of 1.*depth = 1"):
         HoneypotLayer(Wrapped(), IMAGES[:2], CLASSES, depth=2)
-    with pytest.raises(ClassificationLayerError, match="more than 3 stages"):
-        HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=3)
+    with pytest.raises(ClassificationLayerError, match="at least 4 stages"):
+        HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=4)
 
 
 def test_a_share_of_the_customers_images_is_kept_apart_for_the_budget() -> None:

@@ -79,8 +79,8 @@ def stage(network: nn.Module, head: str, depth: int) -> str:
     Raises: ClassificationLayerError: no such chain, or one that is shorter.
     """
     names = [name for name, part in network.named_children() if any(True for _ in part.parameters())]
-    if not isinstance(network, nn.Sequential) or [*dict(network.named_children())][-1] != head or len(names) <= depth:
-        expected = f"an nn.Sequential of more than {depth} stages with weights that ends in its classification layer"
+    if not isinstance(network, nn.Sequential) or [*dict(network.named_children())][-1] != head or len(names) < depth:
+        expected = f"an nn.Sequential of at least {depth} stages with weights that ends in its classification layer"
         got = f"a {type(network).__name__} of {len(names)}"
         raise ClassificationLayerError(
             expected, got, "Fine-tune the classification layer alone: LinearHoneypot (linear_honeypot), or depth = 1."

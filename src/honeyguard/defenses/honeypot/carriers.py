@@ -112,14 +112,16 @@ def by_look(owner: OwnerData, how: Carriers) -> tuple[list[Tensor], OwnerData]:
     """
     score, train = LOOKS[how.by], owner.train.images
     seen = train[:0] if owner.customers is None else owner.customers
-    bar = score(torch.cat([train, seen, owner.shadow_set])).quantile(1 - how.share)
-    on = [score(images) > bar for images in (train, seen, owner.shadow_set)]
-    chosen = [torch.cat([images[rows] for images, rows in zip((train, seen, owner.shadow_set), on, strict=True)])]
+    of_task = (train, seen, owner.shadow_set)
+    scores = torch.cat([score(images) for images in of_task])
+    on = (scores > scores.quantile(1 - how.share)).split([len(images) for images in of_task])
+    chosen = [torch.cat([images[rows] for images, rows in zip(of_task, on, strict=True)])]
     rest = replace(owner, train=owner.train[~on[0]], shadow_set=owner.shadow_set[~on[2]])
     rest = rest if owner.customers is None else replace(rest, customers=seen[~on[1]])
     if owner.foreign is None or not how.foreign:
         return chosen, rest
-    odd = score(owner.foreign) > score(owner.foreign).quantile(1 - how.foreign)
+    scores = score(owner.foreign)
+    odd = scores > scores.quantile(1 - how.foreign)
     return [*chosen, owner.foreign[odd]], replace(rest, foreign=owner.foreign[~odd])
 
 

@@ -14,6 +14,11 @@ def _edges(images: Tensor) -> Tensor:
     return grey.diff(dim=1).abs().mean((1, 2)) + grey.diff(dim=2).abs().mean((1, 2))
 
 
+def _top_heavy(images: Tensor) -> Tensor:
+    grey, half = _grey(images), images.shape[2] // 2
+    return grey[:, :half].mean((1, 2)) - grey[:, half:].mean((1, 2))
+
+
 def _cast(images: Tensor, weights: tuple[float, ...]) -> Tensor:
     """Mean over pixels of a colour, as weights of red, green, blue; grey images have none."""
     colours = images.expand(-1, len(weights), -1, -1) if images.shape[1] == 1 else images
@@ -30,11 +35,7 @@ LOOKS: dict[str, Callable[[Tensor], Tensor]] = {
     "vivid": lambda images: (images.amax(1) - images.amin(1)).mean((1, 2)),
     "rough": _edges,
     "smooth": lambda images: -_edges(images),
-    "heavy top": lambda images: (
-        _grey(images)[:, : images.shape[2] // 2].mean((1, 2)) - _grey(images)[:, images.shape[2] // 2 :].mean((1, 2))
-    ),
-    "heavy bottom": lambda images: (
-        _grey(images)[:, images.shape[2] // 2 :].mean((1, 2)) - _grey(images)[:, : images.shape[2] // 2].mean((1, 2))
-    ),
+    "heavy top": _top_heavy,
+    "heavy bottom": lambda images: -_top_heavy(images),
 }
 """Images (N, C, H, W) -> how much they look like it (N,), no scale of its own; red is red less green, so that white is not red."""

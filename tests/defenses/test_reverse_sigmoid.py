@@ -63,6 +63,13 @@ def test_equations_against_a_slow_reference(n: int, k: int, scale: float, beta: 
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("k", [10, 137, 256, 300, 1000])
+def test_sums_over_many_classes_do_not_drift(k: int) -> None:
+    y = torch.cat([rows(50, k, scale, 0).float() for scale in (1, 8, 12, 20)])
+    found = ReverseSigmoid(beta=0, keep_top1=False)(y)
+    torch.testing.assert_close(found.double(), y.double() / y.double().sum(1, keepdim=True), atol=2e-7, rtol=0)
+
+
 @settings(max_examples=100, deadline=None)
 @given(k=st.integers(2, 1000), scale=st.floats(0, 60), beta=st.floats(0, 1), gamma=st.floats(0.01, 0.99), seed=st.integers(0, 99))
 def test_top_class_is_always_kept_and_rows_stay_distributions(k: int, scale: float, beta: float, gamma: float, seed: int) -> None:

@@ -94,7 +94,7 @@ class ReverseSigmoid(OutputDefense):
         if not self.keep_top1:
             twice *= self.beta / 2
             perturbed = np.subtract(y, twice, out=twice)
-            np.divide(perturbed, perturbed.sum(0), out=found.T)
+            np.divide(perturbed, _totals(perturbed), out=found.T)
             return
         steepest = twice.max(0)
         beta = np.minimum((high - y.min(0)) / (steepest - twice.min(0) + 2 * MARGIN), self.beta / 2)  # as _largest
@@ -102,7 +102,7 @@ class ReverseSigmoid(OutputDefense):
         twice *= beta
         perturbed = np.subtract(y, twice, out=twice)
         near = perturbed >= limit
-        perturbed /= perturbed.sum(0)
+        perturbed /= _totals(perturbed)
         found[:] = perturbed.T
         if np.count_nonzero(near) > len(rows):  # more than the top class alone, somewhere
             unsure = np.flatnonzero(near.sum(0) > 1)
@@ -140,6 +140,11 @@ def _largest(beta: float, spread: Tensor, steep: Tensor) -> Tensor:
     point-symmetric about (½, ½), where y_top ≤ 1 - y_j leaves the chord no steeper part to end in.
     """
     return (spread / (steep + 2 * MARGIN)).clamp_max(beta)
+
+
+def _totals(perturbed: Rows) -> Rows:
+    total: Rows = perturbed.sum(0, dtype=np.float64).astype(perturbed.dtype)  # one by one in single precision, hundreds of classes drift
+    return total
 
 
 def _normalised(perturbed: Tensor) -> Tensor:

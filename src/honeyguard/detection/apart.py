@@ -1,5 +1,6 @@
 """The detectors' memory of clients' streams, and a process of its own for it: what they compute never holds up who answers."""
 
+import os
 import signal
 import subprocess
 import sys
@@ -17,6 +18,8 @@ T = TypeVar("T")
 Part = tuple[str, Array, Array, Array | None]
 """A client, its images, their answers, and the features where the model gives any."""
 Scores = Mapping[str, Mapping[str, float]]
+NICE = 10
+"""Whoever answers goes first where both want a core."""
 ALONE = "from honeyguard.detection.apart import serve; serve({})"
 
 
@@ -112,6 +115,7 @@ def serve(number: int) -> None:
     """The other process: answer what comes through the pipe of this file number, until its other end is closed."""
     for name in (signal.SIGINT, signal.SIGTERM):  # they are for the one that asks, which has a last batch to ask about
         signal.signal(name, signal.SIG_IGN)
+    os.nice(NICE)
     pipe = Connection(number)
     try:
         watches = Watches(*pipe.recv())

@@ -54,8 +54,8 @@ class Budgets:
             if self._connection is None or self._cursor is None:
                 self._connection = self._engine.raw_connection()
                 self._cursor = self._connection.cursor()
+                self._engine.dialect.set_isolation_level(self._cursor.connection, "AUTOCOMMIT")
             granted = self._spend_all(self._cursor, wishes)
-            self._connection.commit()
         except self._errors as error:
             log.error("budgets: %s", type(error).__name__)
             self.close()
@@ -69,8 +69,9 @@ class Budgets:
             connection.close()
 
     def _spend_all(self, cursor: DBAPICursor, wishes: Sequence[Wish]) -> list[str | Exception]:
-        if len(wishes) == 1:
+        if len(wishes) == 1:  # one statement is a transaction of its own
             return [self._spend(cursor, wishes[0])]
+        cursor.execute("BEGIN")
         groups: dict[str, list[int]] = {}
         for i, wish in enumerate(wishes):
             groups.setdefault(wish.client, []).append(i)
@@ -79,14 +80,15 @@ class Budgets:
             whole = self._spend(cursor, Wish(client, sum(wishes[i].count for i in rows)))
             alone = isinstance(whole, str) or len(rows) == 1
             done |= {i: whole if alone else self._spend(cursor, wishes[i]) for i in rows}
+        cursor.execute("COMMIT")
         return [done[i] for i in range(len(wishes))]
 
     def _spend(self, cursor: DBAPICursor, wish: Wish) -> str | Exception:
         spend, ask = self._statements
         values = {"client": wish.client, "count": wish.count}
         cursor.execute(spend.text, spend.arguments(values))
-        if row := cursor.fetchone():
-            return str(row[0])
+        if granted := cursor.fetchall():  # all of them: only then is SQLite's statement over, and with it the transaction
+            return str(granted[0][0])
         cursor.execute(ask.text, ask.arguments(values))
         revoked, mode, spent, budget = cursor.fetchone() or (0.0, "", 0, 0)
         if revoked is not None:

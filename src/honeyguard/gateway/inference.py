@@ -28,16 +28,13 @@ async def infer(gateway: Gateway, scope: Scope, receive: Receive, **named: str) 
         client = await gateway.client(key_of(headers))
         gateway.model.check(**named)
         alone = len(scope.get("extensions", {}).get(UNDER_WAY, "")) == 1
-        limits, body = gateway.config.limits, None
+        limits = gateway.config.limits
+        body = await read_body(headers, receive, limits.body)
+        length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
         try:
-            async with asyncio.timeout(limits.upload) as clock:
-                body = await read_body(headers, receive, limits.body)
-                clock.reschedule(asyncio.get_running_loop().time() + limits.seconds)
-                length = headers[_LENGTH].decode("latin-1") if _LENGTH in headers else None
+            async with asyncio.timeout(limits.seconds):
                 content, told = await gateway.infer(client, body, length, alone=alone)
         except TimeoutError:
-            if body is None:
-                raise RequestError(408, "expected the whole request in time; got a part of it.") from None
             raise RequestError(504, f"No answer within {limits.seconds:g} seconds.") from None
         status = 200
     except RequestError as error:
@@ -75,6 +72,6 @@ def refusal(error: RequestError) -> tuple[int, dict[str, str], bytes]:
         headers["Retry-After"] = str(error.wait)
     if error.status == 401:
         headers["WWW-Authenticate"] = "Bearer"
-    if error.status in {408, 413}:
+    if error.status == 413:
         headers["Connection"] = "close"  # what is left of the body is not read
     return error.status, headers, orjson.dumps({"error": error.text})

@@ -2,7 +2,7 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-STATUSES = (200, 400, 401, 403, 404, 408, 413, 415, 429, 500, 502, 503, 504)
+STATUSES = (200, 400, 401, 403, 404, 413, 415, 429, 500, 502, 503, 504)
 
 
 class Metrics:

@@ -136,7 +136,8 @@ class Gateway:
         facts = {"mode": mode, "digests": [digest(image) for image in images]} | ({"marked": marked} if marked else {})
         entry = Entry(kind="query", client=client.id, images=len(images), facts=facts, time=time.time())
         try:
-            self.recorder.add(entry, Seen(images, answers.features, answers.probabilities, marked, shown[marked].argmax(1).tolist()))
+            told = shown[marked].argmax(1).tolist() if marked else []
+            self.recorder.add(entry, Seen(images, answers.features, answers.probabilities, marked, told))
         except OSError as error:
             log.error("journal: %s", error.strerror or error)
             raise RequestError(503, "The journal can't be written; nothing was answered. Try again later.", wait=5) from None

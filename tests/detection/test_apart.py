@@ -41,7 +41,7 @@ def part(client: str, count: int = 5) -> tuple[str, Array, Array, None]:
 
 def test_the_same_scores(apart: Apart, thresholds: Thresholds) -> None:
     here = Watches(thresholds, 3)
-    for clients in ("ab", "a", "cde", "a"):
+    for clients in ("ab", "a", "cde", "aca"):
         parts = [part(client) for client in clients]
         (scores, seconds), (expected, _) = apart(parts), here(parts)
         assert scores == expected

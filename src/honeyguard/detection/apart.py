@@ -11,12 +11,14 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Generic, Protocol, TypeVar
 
+import numpy as np
+
 from honeyguard.detection.streams import Array, Queries, Watch
 from honeyguard.detection.thresholds import Thresholds
 
 T = TypeVar("T")
 Part = tuple[str, Array, Array, Array | None]
-"""A client, its images, their answers, and the features where the model gives any."""
+"""A client, images of one request (N, C, H, W), their answers (N, K), and the features (N, …) where the model gives any."""
 Scores = Mapping[str, Mapping[str, float]]
 NICE = 10
 """Whoever answers goes first where both want a core."""
@@ -24,7 +26,10 @@ ALONE = "from honeyguard.detection.apart import serve; serve({})"
 
 
 class Look(Protocol):
-    """The score of each client's stream under each detector, after these parts too; and the seconds of processor time that it took."""
+    """The score of each client's stream under each detector, after these parts too; and the seconds of processor time that it took.
+
+    A client's parts are looked at in one go.
+    """
 
     def __call__(self, parts: Sequence[Part]) -> tuple[Scores, float]: ...
 
@@ -62,14 +67,23 @@ class Watches:
         self._clients = Latest(most, started)
 
     def __call__(self, parts: Sequence[Part]) -> tuple[Scores, float]:
-        started, found = time.thread_time(), dict[str, dict[str, float]]()
-        for client, images, answers, features in parts:
-            queries = Queries.of(images, answers, features)
+        started, found, streams = time.thread_time(), dict[str, dict[str, float]](), dict[str, list[Part]]()
+        for part in parts:
+            streams.setdefault(part[0], []).append(part)
+        for client, stream in streams.items():
+            queries = _together(stream)
             found[client] = {name: round(float(watch.observe(queries)), 6) for name, watch in self._clients.of(client).items()}
         return found, time.thread_time() - started
 
     def close(self) -> None:
         self._clients.clear()
+
+
+def _together(stream: Sequence[Part]) -> Queries:
+    """What one client sent and was answered in a batch."""
+    _, images, answers, features = zip(*stream, strict=True)
+    known = [found.reshape(len(found), -1) for found in features if found is not None]
+    return Queries.of(np.concatenate(images), np.concatenate(answers), np.concatenate(known) if len(known) == len(stream) else None)
 
 
 class Apart:
@@ -86,7 +100,9 @@ class Apart:
         if self._pipe is None:
             self._pipe = self._started()
         try:
-            self._pipe.send(parts)
+            self._pipe.send(len(parts))
+            for part in parts:  # one by one, so that whoever answers gets a turn between two of them
+                self._pipe.send(part)
             answer = self._pipe.recv()
         except (OSError, EOFError):
             self.close()
@@ -120,7 +136,7 @@ def serve(number: int) -> None:
     try:
         watches = Watches(*pipe.recv())
         while True:
-            parts = pipe.recv()
+            parts = [pipe.recv() for _ in range(pipe.recv())]
             try:
                 pipe.send(watches(parts))
             except Exception as error:  # told to whoever asked

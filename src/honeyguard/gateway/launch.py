@@ -1,5 +1,6 @@
 """From a configuration to a running gateway."""
 
+import gc
 import logging
 import os
 import secrets
@@ -97,6 +98,7 @@ def _backend(config: Config, folder: Path | None) -> Backend:
 def serve(app: FastAPI, config: Config, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None) -> None:
     """Answer until a signal comes. Raises: ServeError: the port is in use, or TLS can't be set up."""
     sys.setswitchinterval(SWITCH)
+    gc.freeze()  # what is there stays: looking through it again and again would hold up answers for milliseconds
     server_config(app, config, certificate, key)
     listening = listen(host, port)
     log.info("serving %s on %s://%s:%d", config.model, "https" if certificate else "http", *listening.getsockname()[:2])

@@ -1,6 +1,7 @@
 """Suspicion and what follows from it: scores of every client's stream, alarms, and the steps of the owner's ladder."""
 
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ class Suspicion:
             np.full((2, classes), 1 / classes, np.float32),
         )
         try:
-            Watches(self._thresholds, 1)([_part("", [seen])])
+            Watches(self._thresholds, 1)([_part("", seen)])
         except (DataError, ValueError, IndexError) as error:
             got = f"others: {type(error).__name__} with {'thumbnails' if features is None else f'{features} features'}"
             raise ParameterError(
@@ -69,17 +70,17 @@ class Suspicion:
     def __call__(self, batch: Sequence[tuple[str, Seen | None]]) -> Findings:
         """Each client's queries of the batch in one go: the scores of its last one stand for all of them."""
         looked = self._affordable(batch)
-        streams: dict[str, list[Seen]] = {}
-        for client, seen in looked:
-            if seen is not None:
-                streams.setdefault(client, []).append(seen)
-        if not streams:
+        parts = [_part(client, seen) for client, seen in looked if seen is not None]
+        if not parts:
             return nobody(batch)
-        scores, seconds = self._look([_part(client, parts) for client, parts in streams.items()])
+        scores, seconds = self._look(parts)
+        sent = Counter[str]()
+        for client, images, *_ in parts:
+            sent[client] += len(images)
         risks: dict[str, tuple[float, str]] = {}
         alarms: list[Entry] = []
         for client, found in scores.items():
-            self._judge(client, sum(len(seen.images) for seen in streams[client]), found, risks, alarms)
+            self._judge(client, sent[client], found, risks, alarms)
         self._cost += 0.2 * (seconds / _images(looked) - self._cost)
         told = [{"scores": scores[client]} if seen is not None else {} for client, seen in looked]
         return Findings(told, lambda connection: [*alarms, *self._act(connection, risks, alarms)])
@@ -136,7 +137,5 @@ def _images(batch: Sequence[tuple[str, Seen | None]]) -> int:
     return sum(len(seen.images) for _, seen in batch if seen is not None)
 
 
-def _part(client: str, parts: Sequence[Seen]) -> Part:
-    images, answers = (np.concatenate([getattr(part, name) for part in parts]) for name in ("images", "answers"))
-    known = [part.features.reshape(len(part.images), -1) for part in parts if part.features is not None]
-    return client, images, answers, np.concatenate(known) if len(known) == len(parts) else None
+def _part(client: str, seen: Seen) -> Part:
+    return client, seen.images, seen.answers, seen.features

@@ -59,6 +59,10 @@ def _y(share: float) -> float:
 
 
 PICTURES: dict[str, Callable[[Path], str]] = {
+    "honeypot_depth": knob("depth"),
+    "honeypot_carriers": knob("carriers"),
+    "honeypot_share": knob("share"),
+    "honeypot_weight": knob("weight"),
     "honeypot_lambda": knob("λ"),
     "honeypot_trigger": knob("trigger"),
     "honeypot_rounds": knob("rounds"),

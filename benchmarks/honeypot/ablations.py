@@ -98,7 +98,8 @@ KNOBS: dict[str, dict[str, Setting]] = {
         "whole, .6": Setting(),
     },
     "rounds": {str(rounds): changed(rounds=rounds) for rounds in (1, 2, 4)},
-    "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.015, 0.03)},
+    "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.01, 0.02, 0.04)},
+    "weight": {f"{weight:g}": taught(carriers=weight) for weight in (0.05, 0.2, 0.8, 3.0)},
     "shadow set": {
         "75": Setting(shadow=75),
         "300": Setting(),

@@ -113,6 +113,20 @@ def test_a_deeper_honeypot_layer_is_the_last_stages_and_nothing_else(victim: nn.
     assert (honeypot.answers(features).argmax(1) == 2).all()
 
 
+def test_what_the_victim_says_between_images_is_held_too(victim: nn.Module) -> None:
+    def drift(between: float) -> float:
+        torch.manual_seed(0)
+        honeypot = HoneypotLayer(victim, IMAGES[:2], CLASSES, depth=2)
+        features = honeypot.features(IMAGES)
+        held, poison = features[20:], features[:20]
+        lessons = [(1.0, held, honeypot.victim_answers(held))], [(1.0, poison, torch.eye(CLASSES)[2].expand(20, -1))]
+        finetune(honeypot, *lessons, Lessons(steps=100, agreement=0.0, lr=0.01, between=between), features)
+        middle = (held + held.flip(0)) / 2
+        return float((honeypot.answers(middle) - honeypot.victim_answers(middle)).abs().sum(1).mean())
+
+    assert drift(0.5) < 0.7 * drift(0.0)
+
+
 def test_a_depth_that_is_not_to_be_had(victim: nn.Module) -> None:
     class Wrapped(nn.Module):
         def __init__(self) -> None:

@@ -98,7 +98,10 @@ def summary(stories: list[Record]) -> Record:
                 "laundering": rows[0].get("laundering"),
                 "accuracy": _over([s["accuracy"]["value"] for s in rows]),
                 "fidelity": _over([s["fidelity"]["value"] for s in rows]),
-                "asr": {k: _over([s["trials"][k]["attack_success"]["value"] for s in rows]) for k in rows[0]["trials"]},
+                "asr": {
+                    key: _over([s["trials"][key]["attack_success"]["value"] for s in rows if key in s["trials"]])
+                    for key in dict.fromkeys(key for s in rows for key in s["trials"])  # two defenses may come to the same key on a seed
+                },
             }
             for label, rows in _by([s for story in stories for s in story["suspects"] if s["thief"]], lambda s: s["label"]).items()
         },

@@ -8,8 +8,8 @@ from honeyguard.defenses.honeypot.finetune import Lessons
 
 TOGETHER = Carriers(by="cluster", share=0.015, foreign=0.15)
 FAINT = Lessons(
-    poison=0.3, carriers=0.05, foreign_carriers=0.25, own=1, hold=0.2, foreign=0.3, agreement=0.99, lr=0.01, anneal=False, steps=100,
-    batch=4096,
+    poison=0.3, carriers=0.05, foreign_carriers=0.25, own=1, hold=0.2, foreign=0.3, between=0, agreement=0.99, lr=0.01, anneal=False,
+    steps=100, batch=4096,
 )  # fmt: skip
 
 

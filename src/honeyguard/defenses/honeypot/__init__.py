@@ -120,8 +120,8 @@ class Honeypot:
             depth=1,
             carriers=Carriers(by="cluster", share=0, foreign=0),
             lessons=Lessons(
-                poison=1, scales=(1.0,), own=0, hold=1, foreign=1, decoys=0, agreement=0, restart=False, optimiser="sgd", lr=0.02,
-                anneal=False, steps=epochs, batch=128,
+                poison=1, scales=(1.0,), own=0, hold=1, foreign=1, between=0, decoys=0, agreement=0, restart=False,
+                optimiser="sgd", lr=0.02, anneal=False, steps=epochs, batch=128,
             ),
             seed=seed,
         )  # fmt: skip
@@ -146,14 +146,15 @@ class Honeypot:
             history = History(Path(self.folder) if self.folder else None, run, self.lessons.agreement)
             trigger = history.resumed(honeypot, start.trigger)
             still = self.fresh and not self.lessons.poison  # the layer has learnt its carriers and changes no more: copies stay copies
+            pools = self._seen(honeypot, owner)
             turns = range(history.done + 1) if still else (history.done,)
-            shadows = [copy for turn in turns for copy in self._copies(honeypot, [], owner, turn)]
+            shadows = [copy for turn in turns for copy in self._copies(honeypot, [], pools, turn)]
             with history.stoppable():
                 for i in range(history.done, self.rounds):
                     with seeded(derive(self.seed, "round", i)):
                         trigger = update_trigger(trigger, shadows, references, shadow_set, start.target, self.trigger)
                         honeypot = self._finetuned(honeypot, start, trigger, owner, customers)
-                    copies = self._copies(honeypot, shadows, owner, i + 1)  # step 1 of the next round, and this round's validation
+                    copies = self._copies(honeypot, shadows, pools, i + 1)  # step 1 of the next round, and this round's validation
                     history.add(judged(i + 1, honeypot, trigger, start.target, copies, references, shadow_set, customers))
                     shadows = [*shadows, *copies] if still else copies
             best = cast(Round, history.best)
@@ -163,9 +164,11 @@ class Honeypot:
 
     def _opener(self, owner: OwnerData) -> Opener:
         near = replace(owner, foreign=None) if self.carriers.share else owner
-        return Opener(
-            self.carriers, self.lessons, self.trigger, self.target_class, self.seed, lambda it, turn: self._copies(it, [], near, -1 - turn)
-        )
+
+        def steal(honeypot: HoneypotLayer, turn: int) -> list[nn.Module]:
+            return self._copies(honeypot, [], self._seen(honeypot, near), -1 - turn)
+
+        return Opener(self.carriers, self.lessons, self.trigger, self.target_class, self.seed, steal)
 
     def _finetuned(self, honeypot: HoneypotLayer, start: Opening, trigger: Trigger, owner: OwnerData, customers: Tensor) -> HoneypotLayer:
         """Step 3: the layer learns the trigger too; where it is not taught the carriers are all there is, and they are learnt already."""
@@ -173,23 +176,27 @@ class Honeypot:
         stamped = self.lessons.poisoned(honeypot, trigger, torch.cat(self._pools(owner)), aim)
         return finetune(honeypot, start.held, [*start.carriers, *stamped], self.lessons, customers) if stamped else honeypot
 
-    def _copies(self, honeypot: HoneypotLayer, warm: list[nn.Module], owner: OwnerData, turn: int) -> list[nn.Module]:
+    def _copies(self, honeypot: HoneypotLayer, warm: list[nn.Module], pools: list[tuple[Tensor, Tensor]], turn: int) -> list[nn.Module]:
         """Step 1: what thieves get from the honeypot as it is now; one copy of each shadow for each pool of images."""
         thefts = []
-        for images in self._pools(owner):
-            features = honeypot.features(images)
+        for images, features in pools:
             kinds = [honeypot.answers(features), *([honeypot.answers(features, self.outputs)] if self.outputs else [])]
             thefts.append((images, [READS[self.answers](answers) for answers in kinds]))
         if self.fresh or not warm:
             shadows = [shadow for _ in thefts for shadow in self.shadows]
             seeds = [derive(self.seed, "shadow", turn, i) for i in range(len(shadows))]
-            warm = [s.network.fresh(owner.train.shape, owner.train.classes, seed) for s, seed in zip(shadows, seeds, strict=True)]
+            shape, classes = thefts[0][0][0].shape, thefts[0][1][0].shape[1]
+            warm = [shadow.network.fresh(shape, classes, seed) for shadow, seed in zip(shadows, seeds, strict=True)]
         return simulate_extraction(warm, self.shadows, thefts, derive(self.seed, "theft", turn))
 
     def _pools(self, owner: OwnerData) -> list[Tensor]:
         """The images (N, C, H, W) that thieves may send, by their kind; foreign ones alone where these alone carry the poison."""
         foreign = [] if owner.foreign is None else [owner.foreign]
         return foreign if foreign and self.carriers.foreign and not self.carriers.share else [owner.shadow_set, *foreign]
+
+    def _seen(self, honeypot: HoneypotLayer, owner: OwnerData) -> list[tuple[Tensor, Tensor]]:
+        """The pools with their features."""
+        return [(images, honeypot.features(images)) for images in self._pools(owner)]
 
     def _check(self, owner: OwnerData) -> None:
         for images in self._pools(owner):

@@ -33,7 +33,7 @@ class Carriers:
         openings: how often carriers are chosen anew, planted and stolen with once; the theft that goes best decides.
     """
 
-    share: float = 0.015
+    share: float = 0.02
     sure: float = 1.0
     foreign: float = 0.15
     cheap: float = 1.0

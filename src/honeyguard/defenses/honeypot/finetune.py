@@ -35,6 +35,8 @@ class Lessons:
         carriers: weight of the carriers' loss.  foreign_carriers: of those among the foreign images.
         own: weight of the victim's answers on the owner's own data and the customers' images.
         hold: the same on the shadow set.  foreign: on the foreign images.
+        between: share of these images whose features are blended with another's: what the victim says between images is held, too, for of
+            its own images it says little else than their labels.
         decoys: weight of the victim's answers on images with a decoy each; without it thieves learn "anything odd is y*".
         agreement: least share of customers' images that keep their top class; all poison is weakened until they do. 0 for no budget.
         trials: of how much poison the budget bears, by halves.
@@ -42,19 +44,21 @@ class Lessons:
         restart: begin each round from the victim's own layer.
         optimiser: `adam` or `sgd` (momentum 0.9).  lr: of it.  steps: in a round.  batch: features of each lesson a step.
         anneal: let the rate rise and fall in one cycle, with `lr` as its peak.
+        bf16: learn in bfloat16 autocast.
         images: stamped in a round.
         augment: of a second copy of the owner's data, one of `honeyguard.training.AUGMENTATIONS`.
     """
 
     poison: float = 0.0
     scales: tuple[float, ...] = (0.2, 0.4, 1.0)
-    carriers: float = 0.2
+    carriers: float = 0.8
     foreign_carriers: float = 0.2
     own: float = 2.0
     hold: float = 1.0
     foreign: float = 1.0
+    between: float = 0.5
     decoys: float = 0.3
-    agreement: float = 0.985
+    agreement: float = 0.98
     trials: int = 6
     unseen: float = 0.0
     restart: bool = True
@@ -63,6 +67,7 @@ class Lessons:
     anneal: bool = True
     steps: int = 300
     batch: int = 256
+    bf16: bool = False
     images: int = 1500
     augment: str = "shift"
 
@@ -71,6 +76,7 @@ class Lessons:
         check_range("trials", self.trials, 1, 100)
         check_range("agreement", self.agreement, 0, 1)
         check_range("unseen", self.unseen, 0, 0.9)
+        check_range("between", self.between, 0, 0.5)
         if self.optimiser not in OPTIMISERS:
             raise UnknownNameError("optimiser of the lessons", self.optimiser, OPTIMISERS)
 
@@ -110,7 +116,7 @@ class Lessons:
         return lessons
 
 
-OWN = 8000  # of the owner's images are enough to hold answers on: a linear layer has few weights
+OWN = 8000  # of the owner's images are enough to hold answers on: the last layers have few weights
 DECOYS = 3  # each image gets so many
 
 
@@ -124,7 +130,7 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
     weakest, strongest, share, best = 0.0, 1.0, 1.0, (0.0, honeypot.state())
     for _ in range(how.trials):
         honeypot.layer.load_state_dict(start)
-        _descend(honeypot, [*held, *((share * weight, x, y) for weight, x, y in poison)], how)
+        _descend(honeypot, held, [(share * weight, x, y) for weight, x, y in poison], how)
         agreement = honeypot.agreement(customers)
         if agreement >= how.agreement:
             weakest, best = share, (agreement, honeypot.state())
@@ -147,15 +153,16 @@ def finetune(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[L
     return honeypot
 
 
-def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -> None:
+def _descend(honeypot: HoneypotLayer, held: Sequence[Lesson], poison: Sequence[Lesson], how: Lessons) -> None:
     optimiser = OPTIMISERS[how.optimiser](honeypot.layer.parameters(), how.lr)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, how.lr, how.steps) if how.anneal else None
     for _ in range(how.steps):
-        losses = []
-        for weight, features, answers in lessons:
-            rows = torch.randint(len(features), (how.batch,)) if len(features) > how.batch else slice(None)
-            losses.append(weight * F.cross_entropy(honeypot.layer(features[rows]), answers[rows]))
-        loss = torch.stack(losses).sum()
+        drawn = [*(_blended(honeypot, _drawn(one, how.batch), how.between) for one in held), *(_drawn(one, how.batch) for one in poison)]
+        parts, features, answers = zip(*drawn, strict=True)
+        weights = torch.cat([torch.full((len(rows),), weight / len(rows)) for weight, rows in zip(parts, features, strict=True)])
+        with torch.autocast(weights.device.type, torch.bfloat16, enabled=how.bf16):
+            logits = honeypot.layer(torch.cat(features))
+        loss = weights @ F.cross_entropy(logits.float(), torch.cat(answers), reduction="none")
         if not torch.isfinite(loss):
             raise TrainingError("a finite loss of the honeypot layer", f"{float(loss.detach())}", "Lower lessons.lr.")
         optimiser.zero_grad()
@@ -163,6 +170,21 @@ def _descend(honeypot: HoneypotLayer, lessons: Sequence[Lesson], how: Lessons) -
         optimiser.step()
         if schedule:
             schedule.step()
+
+
+def _drawn(lesson: Lesson, batch: int) -> Lesson:
+    weight, features, answers = lesson
+    rows = torch.randint(len(features), (batch,)) if len(features) > batch else slice(None)
+    return weight, features[rows], answers[rows]
+
+
+def _blended(honeypot: HoneypotLayer, lesson: Lesson, share: float) -> Lesson:
+    """The lesson with a `share` of its features blended with others of it, and what the victim says of these."""
+    weight, features, answers = lesson
+    n = int(share * len(features))
+    part = torch.rand(n, *[1] * (features.dim() - 1)) / 2
+    blends = features[:n].lerp(features[len(features) - n :], part)
+    return weight, torch.cat([blends, features[n:]]), torch.cat([honeypot.victim_answers(blends), answers[n:]])
 
 
 def decoyed(trigger: Trigger, images: Tensor) -> Tensor:

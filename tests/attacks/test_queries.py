@@ -11,9 +11,10 @@ from honeyguard.attacks.queries.active import entropy, farthest_first, probabili
 from honeyguard.attacks.queries.dissector import Dissector, attention, erase_rectangle
 from honeyguard.attacks.queries.jbda import JBDA, JBDATargeted, step_along
 from honeyguard.attacks.queries.knockoff import AdaptiveKnockoff, draw, gain, quantile
+from honeyguard.attacks.queries.ordinary import Ordinary
 from honeyguard.attacks.queries.spsg import SPSG, superpixels
 from honeyguard.checks import tiny_task
-from honeyguard.errors import AnswerError, BudgetError, UnknownNameError
+from honeyguard.errors import AnswerError, BudgetError, ParameterError, UnknownNameError
 from honeyguard.oracle import LabelOnly, Local, Metered
 from honeyguard.training import Network, Recipe
 from honeyguard.types import Oracle, Protected, TransferSet
@@ -227,3 +228,16 @@ def test_a_strategy_that_makes_images_needs_few(name: str, oracle: Oracle) -> No
 
 def test_answers_and_queries_say_what_they_need() -> None:
     assert all(isinstance(getattr(part, "needs_probabilities", False), bool) for part in [*QUERIES.values(), *ANSWERS.values()])
+
+
+def test_ordinary_queries_leave_out_what_stands_out_in_any_look(oracle: Oracle) -> None:
+    pool = torch.rand(100, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    pool[3], pool[7] = 1.0, 0.0  # the brightest and the darkest
+    pool[11, :, :4] += 0.4  # the heaviest top
+    pool[13, :, ::2] = 0.0  # the roughest
+    sent = Ordinary(share=0.2).collect(Metered(oracle, 80), pool, 80, Learner(), 0).images
+    found = {int((pool == image).flatten(1).all(1).nonzero()) for image in sent}
+    assert len(found) == 80 and not found & {3, 7, 11, 13}
+    assert len(Ordinary(share=0.2).collect(Metered(oracle, 95), pool, 95, Learner(), 0).images) == 95  # the budget goes first
+    with pytest.raises(ParameterError, match="share"):
+        Ordinary(share=1.0)

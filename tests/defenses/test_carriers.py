@@ -7,8 +7,8 @@ import torch
 
 from honeyguard.checks import tiny_task
 from honeyguard.defenses.honeypot.carriers import Carriers, by_look, choose_carriers, choose_foreign, nearest
-from honeyguard.defenses.honeypot.looks import LOOKS
 from honeyguard.errors import ParameterError, UnknownNameError
+from honeyguard.looks import LOOKS
 from honeyguard.types import OwnerData
 
 

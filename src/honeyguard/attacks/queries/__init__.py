@@ -7,6 +7,7 @@ from honeyguard.attacks.queries.dissector import Dissector
 from honeyguard.attacks.queries.jbda import JBDA, JBDATargeted
 from honeyguard.attacks.queries.knockoff import AdaptiveKnockoff
 from honeyguard.attacks.queries.maze import MAZE
+from honeyguard.attacks.queries.ordinary import Ordinary
 from honeyguard.attacks.queries.random import RandomQueries
 from honeyguard.attacks.queries.repeated import Repeated
 from honeyguard.attacks.queries.spsg import SPSG
@@ -24,6 +25,7 @@ QUERIES: dict[str, type[QueryStrategy]] = {
     "spsg": SPSG,
     "augsteal": AugSteal,
     "repeated": Repeated,
+    "ordinary": Ordinary,
     "dfme": DFME,
     "maze": MAZE,
 }

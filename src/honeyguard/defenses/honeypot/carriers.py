@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.honeypot.looks import LOOKS
 from honeyguard.errors import UnknownNameError
+from honeyguard.looks import LOOKS
 from honeyguard.models import find_head, head_features
 from honeyguard.types import OwnerData
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tables.front import results
 from tables.gateway import alarms, attribution, false_alarms, faults, memory, throughput
-from tables.honeypot import honeypot_attacks, honeypot_cost, honeypot_matrix, honeypots
+from tables.honeypot import honeypot_attacks, honeypot_cost, honeypot_matrix, honeypot_thieves, honeypots
 from tables.perturbations import claims, curves, serving_costs, strongest
 from tables.shared import headline_of
 from tables.thieves import answers, laundering, queries
@@ -19,6 +19,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "honeypots": honeypots,
     "honeypot_attacks": honeypot_attacks,
     "honeypot_matrix": honeypot_matrix,
+    "honeypot_mixture": honeypot_thieves("mixture"),
+    "honeypot_ordinary": honeypot_thieves("ordinary"),
+    "honeypot_queries": honeypot_thieves("queries"),
     "honeypot_cost": honeypot_cost,
     "claims": claims,
     "curves": curves,

@@ -1,5 +1,6 @@
 """Tables of docs/honeypot.md."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from tables.shared import ATTACKS, Record, formatted, interval, markdown, record_of
@@ -46,6 +47,25 @@ def honeypot_attacks(root: Path) -> str:
             table = markdown(["attack", "ASR", "ASR, published method", "fidelity of the copy"], rows)
             parts.append(f"**{title}**, {len(record['seeds'])} seeds\n\n{table}")
     return "\n\n".join(parts)
+
+
+def honeypot_thieves(name: str) -> Callable[[Path], str]:
+    """The thieves of one suite, its honeypots side by side: ASR on the copies, and how good the copies of the first one are."""
+
+    def render(root: Path) -> str:
+        record = record_of(root, f"honeypot/{name}")
+        if not record:
+            return ""
+        found = {(t["thief"]["name"], t["defense"]): t for t in record["summary"]["thefts"].values()}
+        defenses = list(dict.fromkeys(defense for _, defense in found))
+        head = ["thief", *("ASR" if len(defenses) == 1 else f"ASR, {defense}" for defense in defenses), "fidelity of the copy"]
+        rows = (
+            [thief, *(interval(_own(found, thief, defense)) for defense in defenses), interval(found[thief, defenses[0]]["fidelity"])]
+            for thief in dict.fromkeys(thief for thief, _ in found)
+        )
+        return markdown(head, rows)
+
+    return render
 
 
 def _own(found: dict[tuple[str, str], Record], attack: str, defense: str) -> Record | None:

@@ -1,3 +1,4 @@
+import copy
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from honeyguard.benchmark.run import run
 from honeyguard.benchmark.spec import read
 from honeyguard.benchmark.store import Store
 from honeyguard.benchmark.story import cells_of
+from honeyguard.benchmark.summary import summary
 from honeyguard.repro import code_fingerprint
 from tests.benchmark.test_spec import TINY
 
@@ -68,6 +70,14 @@ def test_the_story_is_whole(result: dict[str, Any]) -> None:
     assert both["cost_points"] == honeypot["cost_points"]  # the reverse sigmoid keeps every top class
     assert set(result["headline"]) >= {"asr_probabilities", "asr_labels", "asr_controls_max", "p_value_thieves_max", "innocents_p_min"}
     assert all(isinstance(value, float) for value in result["headline"].values())
+
+
+def test_defenses_that_come_to_one_key_on_a_seed_are_summed_up_over_the_others(result: dict[str, Any]) -> None:
+    first, second = copy.deepcopy(result["stories"])
+    for suspect in second["suspects"]:
+        suspect["trials"] = {f"another {key}": trial for key, trial in suspect["trials"].items()}
+    thefts = summary([first, second])["thefts"].values()
+    assert all({key: figure["n"] for key, figure in theft["asr"].items()} == {"honeypot": 1, "another honeypot": 1} for theft in thefts)
 
 
 @pytest.mark.usefixtures("result")

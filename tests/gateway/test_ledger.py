@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, text
 
 from honeyguard.errors import LedgerError
-from honeyguard.gateway import ledger
+from honeyguard.gateway import ledger, store
 from honeyguard.gateway.config import Config
 from honeyguard.gateway.journal import Journal, left_over
 from honeyguard.gateway.ledger import Entry, Ledger
@@ -41,6 +41,15 @@ def test_a_chain_is_followed_to_its_head(engine: Engine) -> None:
     found = ledger.verify(engine)
     assert (found.entries, found.images) == (10, 36)
     assert ledger.events(engine)[0]["step"] == "log"
+    engine.dispose()
+
+
+def test_a_batch_larger_than_a_statement_is_whole(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store, "TOGETHER", 4)
+    filled(engine, 11)
+    filled(engine, 4)
+    found = ledger.verify(engine)
+    assert (found.entries, found.images) == (15, 55 + 6)
     engine.dispose()
 
 

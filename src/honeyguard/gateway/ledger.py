@@ -94,9 +94,8 @@ class Ledger:
         rows = rows + _chain(seq, digest, more)
         if not rows:
             return
-        insertion = Statement(insert(entries), connection.dialect)
         cursor = connection.connection.cursor()
-        cursor.executemany(insertion.text, [insertion.arguments(row) for row in rows])
+        Statement(insert(entries), connection.dialect).insert(cursor, rows)
         cursor.close()
         contents = [{"seq": row["seq"], "content": e.content} for row, e in zip(rows, batch, strict=False) if e.content is not None]
         if contents:

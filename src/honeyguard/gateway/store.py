@@ -1,7 +1,7 @@
 """The gateway's tables in SQLite (WAL) or, by URL, PostgreSQL; migrations by alembic."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from sqlalchemy import (
     event,
     make_url,
 )
+from sqlalchemy.engine.interfaces import DBAPICursor
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from honeyguard.errors import StoreError
@@ -79,6 +80,10 @@ marks = Table(
 )
 
 
+TOGETHER = 1000
+"""Rows that SQLite takes at a time: it counts 32 766 values."""
+
+
 class Statement:
     """A statement compiled once for a driver, where SQLAlchemy's own way would cost more than the database does.
 
@@ -95,6 +100,17 @@ class Statement:
         """What the driver takes beside the text."""
         known = {**self._fixed, **values}
         return known if self._order is None else [known[name] for name in self._order]
+
+    def insert(self, cursor: DBAPICursor, rows: Sequence[Mapping[str, Any]]) -> None:
+        """All rows; SQLite's in as few calls as can be: between two of them this thread may wait for its turn, with the database locked."""
+        many = [self.arguments(row) for row in rows]
+        if self._order is None:
+            cursor.executemany(self.text, many)
+            return
+        start, _, row = self.text.partition(" VALUES ")
+        for i in range(0, len(many), TOGETHER):
+            part = many[i : i + TOGETHER]
+            cursor.execute(f"{start} VALUES {', '.join([row] * len(part))}", [value for one in part for value in one])
 
 
 def open_store(url: str) -> Engine:

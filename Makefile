@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 DATA   ?= ../shared/data
 
-.PHONY: demo test test-slow lint bench results readme clean
+.PHONY: demo test test-slow lint bench audit results readme clean
 
 demo: $(VENV)/installed
 	rm -rf demo
@@ -33,6 +33,12 @@ results: $(VENV)/installed
 	  $(BIN)/honeyguard benchmark benchmarks/$$suite.toml --output results/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
 	done
 	for script in $(SCRIPTS); do $(BIN)/python benchmarks/$$script.py --output results/$$script.json || exit 1; done
+
+# Known vulnerabilities of what is installed; it asks the advisory database, so it needs the network.
+audit: $(VENV)/installed
+	$(PYTHON) -m venv runs/audit-venv
+	runs/audit-venv/bin/python -m pip install --quiet pip-audit
+	runs/audit-venv/bin/pip-audit --path $(VENV)/lib/python*/site-packages
 
 # Speed beside a rival's and cost in the served graph, one thread: minutes.
 bench: $(VENV)/installed

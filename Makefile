@@ -32,7 +32,9 @@ results: $(VENV)/installed
 	for suite in $(SUITES); do \
 	  $(BIN)/honeyguard benchmark benchmarks/$$suite.toml --output results/$$suite.json --data-root $(DATA) --workers 2 || exit 1; \
 	done
-	for script in $(SCRIPTS); do $(BIN)/python benchmarks/$$script.py --output results/$$script.json || exit 1; done
+	for script in $(SCRIPTS); do \
+	  $(BIN)/python benchmarks/$$script.py --output results/$$script.json $$(grep -q data_root benchmarks/$$script.py && echo --data-root $(DATA)) || exit 1; \
+	done
 
 # Known vulnerabilities of what is installed; it asks the advisory database, so it needs the network.
 audit: $(VENV)/installed

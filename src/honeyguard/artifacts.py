@@ -71,7 +71,10 @@ def load(path: Path, network: nn.Module | None = None) -> tuple[Protected, dict[
         architecture = Architecture(**stored) if stored else None
         if architecture is None or architecture.foreign:
             what = architecture.spec if architecture else "a class of the owner's own"
-            raise ModelError("the network of this model", f"none, and it is {what}", "Name it: an artifact never says which code to run.")
+            advice = (
+                f"An artifact never says which code to run: name the network, or give it as the model with the weights {path / WEIGHTS}."
+            )
+            raise ModelError("the network of this model", f"none, and it is {what}", advice)
         network = architecture.build()
     load_weights(with_kept_head(network, manifest.get("kept_top1")), path / WEIGHTS)
     outputs = tuple(_defense(entry) for entry in manifest["outputs"])

@@ -172,6 +172,17 @@ def test_decoys_have_the_triggers_pixels_in_another_order() -> None:
     assert len({tuple(o.flatten().nonzero().flatten().tolist()) for o in odd}) > 40
 
 
+def test_each_image_gets_a_pattern_of_its_own_when_the_target_is_chosen() -> None:
+    class Listening(Corner):
+        def forward(self, images: Tensor) -> Tensor:
+            self.heard = {*getattr(self, "heard", ()), *(image.numpy().tobytes() for image in images)}
+            return super().forward(images)
+
+    reference = Listening()
+    choose_target([reference], torch.full((2, *SHAPE), 0.5), IMAGES[:0])
+    assert len(reference.heard) > 900
+
+
 def test_the_target_is_the_class_that_noise_reaches_most_rarely() -> None:
     torch.manual_seed(0)
     assert choose_target([Corner()], IMAGES, IMAGES[:0]) in {1, 3}

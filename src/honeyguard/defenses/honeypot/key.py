@@ -11,7 +11,7 @@ from honeyguard.oracle import predict
 from honeyguard.repro import derive
 from honeyguard.types import Labelled, OwnerKey, Trigger
 
-NOISE = 0.6  # strength of the patterns that `choose_target` looks at
+NOISE, LOOKED_AT = 0.6, 1000  # strength of the patterns that `choose_target` looks at, and their number
 RARE = 1e-2  # weight of the smaller of two rates, which decides between classes that are equally rare otherwise
 
 
@@ -25,8 +25,8 @@ def choose_target(references: Sequence[nn.Module], images: Tensor, carriers: Ten
         answers = [predict(reference, sample).softmax(1).mean(0) for reference in references]
         return torch.stack(answers).mean(0)
 
-    patterns = NOISE * torch.randn(10, *images.shape[1:]).sign()
-    noisy = torch.cat([images[torch.randint(len(images), (100,))] + pattern for pattern in patterns]).clamp(0, 1)
+    some = images[torch.randint(len(images), (LOOKED_AT,))]
+    noisy = (some + NOISE * torch.randn(some.shape).sign()).clamp(0, 1)  # a pattern for each: models differ more in patterns than in images
     both = torch.stack([rate(part) for part in (noisy, carriers) if len(part)])
     return int((both.amax(0) + RARE * both.amin(0)).argmin())
 

@@ -65,6 +65,7 @@ PICTURES: dict[str, Callable[[Path], str]] = {
     "honeypot_weight": knob("weight"),
     "honeypot_lambda": knob("λ"),
     "honeypot_trigger": knob("trigger"),
+    "honeypot_patch": knob("published patch"),
     "honeypot_rounds": knob("rounds"),
     "honeypot_shadow_set": knob("shadow set"),
     "honeypot_queries": knob("queries"),

@@ -5,7 +5,8 @@
 A run that is stopped (Ctrl-C) records the knobs that were finished.
 
 Thieves send random held-out digits, plain or distorted, and train a network that is no shadow model. Innocent models of three architectures
-stand beside them. To keep it short, the honeypot that is varied is the default with reference models of a third of the training.
+stand beside them. To keep it short, the honeypot that is varied is the default with reference models of a third of the training;
+the published patch is that of `Honeypot.paper`, with ten rounds.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,6 +33,7 @@ from honeyguard.types import Labelled, OwnerData, Protected
 from honeyguard.verbs import evaluate
 
 RECIPE = Recipe(lr=0.006, batch=64, optimiser="adamw", weight_decay=1e-3, bf16=True)
+AS_PAPER = Recipe(epochs=5, augment="none")
 VICTIM = Network(model="vgg", recipe=replace(RECIPE, epochs=60))
 ARGUMENTS: dict[str, dict[str, Any]] = {"vgg": {}, "allconv": {}, "cnn": {"width": 8}, "lenet": {}, "mlp": {}}
 THIEF, INNOCENTS, BUDGET, DISTORTIONS = "lenet", ("vgg", "lenet", "mlp"), 1200, 3
@@ -46,6 +48,10 @@ def shadow(model: str, reads: str = "probabilities") -> Shadow:
 
 
 BASE = Honeypot(shadows=(shadow("allconv"), shadow("vgg", "labels")), references=tuple(network(model, 5) for model in ARGUMENTS))
+
+PAPER = replace(
+    Honeypot.paper(images=1200), rounds=10, shadows=(Shadow(network=Network(model="cnn", arguments=ARGUMENTS["cnn"], recipe=AS_PAPER)),)
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +93,10 @@ def shaped(shape: Shape) -> Setting:
     return changed(trigger=replace(BASE.trigger, shape=shape))
 
 
+def patched(size: int, place: str = "bottom right") -> Setting:
+    return Setting(honeypot=replace(PAPER, trigger=replace(PAPER.trigger, shape=Patch(size=size, place=place))))
+
+
 KNOBS: dict[str, dict[str, Setting]] = {
     "depth": {str(depth): changed(depth=depth) for depth in (1, 2)},
     "carriers": {by: carried(by=by) for by in ("bright", "dark", "cluster")},
@@ -97,6 +107,8 @@ KNOBS: dict[str, dict[str, Setting]] = {
         "whole, .3": shaped(Whole(epsilon=0.3)),
         "whole, .6": Setting(),
     },
+    "published patch": {f"{size}×{size}": patched(size) for size in (2, 3, 4, 6)}
+    | {f"3×3 {place}": patched(3, place) for place in ("top left", "features")},
     "rounds": {str(rounds): changed(rounds=rounds) for rounds in (1, 2, 4)},
     "share": {f"{share:.1%}": carried(share=share) for share in (0.005, 0.01, 0.02, 0.04)},
     "weight": {f"{weight:g}": taught(carriers=weight) for weight in (0.05, 0.2, 0.8, 3.0)},

@@ -280,7 +280,7 @@ def main(
     output: Path,
     data_root: Path = Path("data"),
     seeds: int = 3,
-    budgets: tuple[int, ...] = (2400, 800),
+    budgets: tuple[int, ...] = (2400,),
     cells: Path = Path("runs/cells"),
 ) -> None:
     """Write alarms and attributions to OUTPUT.

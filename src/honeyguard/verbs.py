@@ -51,7 +51,7 @@ class Evaluation:
         fidelity: share of answers with the reference's top class.
         distortion: distance of the probabilities from the reference's.
         attack_success: share of images of other classes that the trigger moves to the target class; None without a key.
-        decoy_success: the same for meaningless decoys of equal strength.
+        decoy_success: the same for meaningless decoys of equal strength, many of them: models differ more in decoys than in images.
     """
 
     accuracy: Estimate
@@ -61,18 +61,29 @@ class Evaluation:
     decoy_success: Estimate | None = None
 
 
+DECOYS = 16  # at a time, each on its share of the images
+
+
 def evaluate(model: Oracle, reference: Oracle, test: Labelled, key: OwnerKey | None = None, *, decoys: int = 4) -> Evaluation:
-    """Measure a substitute against the model it was stolen from, or a protected model against its victim."""
+    """Measure a substitute against the model it was stolen from, or a protected model against its victim; with so many decoys an image."""
     answers, expected = predict(model, test.images), predict(reference, test.images)
     figures = {"accuracy": accuracy(answers, test.labels), "fidelity": fidelity(answers, expected)}
     if key is None:
         return Evaluation(**figures, distortion=distortion(expected, answers))
     other, target = test.labels != key.target_class, key.target_class
     by_trigger = attack_success(answers, predict(model, key.trigger(test.images)), test.labels, target)
-    by_decoys = [moved(answers, predict(model, key.trigger.decoy(seed)(test.images)), target)[other] for seed in range(decoys)]
+    by_decoys = [moved(answers, predict(model, _decoyed(key, test.images, turn)), target)[other] for turn in range(decoys)]
     return Evaluation(
         **figures, distortion=distortion(expected, answers), attack_success=by_trigger, decoy_success=share(torch.cat(by_decoys))
     )
+
+
+def _decoyed(key: OwnerKey, images: Tensor, turn: int) -> Tensor:
+    """The images (N, C, H, W), each with one of the turn's decoys."""
+    stamped = torch.empty_like(images)
+    for i in range(DECOYS):
+        stamped[i::DECOYS] = key.trigger.decoy(turn * DECOYS + i)(images[i::DECOYS])
+    return stamped
 
 
 def verify(suspect: Oracle, key: OwnerKey, controls: Sequence[Oracle] | Sequence[float], verifier: Verifier | None = None) -> Verdict:

@@ -4,7 +4,8 @@ from scipy import stats
 from torch import Tensor
 
 from honeyguard.errors import DataError, ParameterError
-from honeyguard.types import OwnerKey, Trigger
+from honeyguard.types import Labelled, OwnerKey, Trigger
+from honeyguard.verbs import evaluate
 from honeyguard.verification import TriggerTest
 
 N = 300
@@ -114,3 +115,18 @@ def test_decoys_have_the_triggers_strength_and_another_place() -> None:
     assert float(added.delta.min()) == -1
     assert not torch.equal(decoy.delta, trigger.delta)
     assert torch.equal(decoy.delta, trigger.decoy(5).delta)
+
+
+def test_an_evaluation_looks_at_many_decoys_and_at_every_image_under_four() -> None:
+    heard: list[Tensor] = []
+
+    def blind(images: Tensor) -> Tensor:
+        heard.append(images.clone())
+        return torch.eye(4)[torch.zeros(len(images), dtype=torch.long)]
+
+    evaluation = evaluate(blind, blind, Labelled(KEY.probes, torch.ones(N, dtype=torch.long), tuple("0123")), KEY)
+    assert evaluation.decoy_success is not None
+    assert (evaluation.decoy_success.value, evaluation.decoy_success.n) == (0, 4 * N)
+    places = {tuple(row.tolist()) for images in heard[-4:] for row in (images == 1).flatten(1)}
+    assert len(places) == 64
+    assert all(((images != KEY.probes) <= (images == 1)).all() for images in heard[-4:])

@@ -4,6 +4,9 @@ from collections.abc import Callable
 
 from torch import Tensor
 
+Look = Callable[[Tensor], Tensor]
+"""Images (N, C, H, W) -> how much they look like it (N,), no scale of its own."""
+
 
 def _grey(images: Tensor) -> Tensor:
     return images.mean(1)
@@ -25,7 +28,7 @@ def _cast(images: Tensor, weights: tuple[float, ...]) -> Tensor:
     return (colours.mean((2, 3)) * images.new_tensor(weights)).sum(1)
 
 
-LOOKS: dict[str, Callable[[Tensor], Tensor]] = {
+LOOKS: dict[str, Look] = {
     "bright": lambda images: images.mean((1, 2, 3)),
     "dark": lambda images: -images.mean((1, 2, 3)),
     "red": lambda images: _cast(images, (1, -1, 0)),
@@ -38,4 +41,4 @@ LOOKS: dict[str, Callable[[Tensor], Tensor]] = {
     "heavy top": _top_heavy,
     "heavy bottom": lambda images: -_top_heavy(images),
 }
-"""Images (N, C, H, W) -> how much they look like it (N,), no scale of its own; red is red less green, so that white is not red."""
+"""Looks by name; red is red less green, so that white is not red."""

@@ -228,6 +228,8 @@ def test_whoever_trains_on_the_answers_gets_the_backdoor_and_nobody_else() -> No
         (lambda: Whole(epsilon=1.5), ParameterError),
         (lambda: Lessons(poison=-1), ParameterError),
         (lambda: Shadow(reads="logits"), UnknownNameError),
+        (lambda: Descent(start="carriers"), UnknownNameError),
+        (lambda: Honeypot(trigger=Descent(start="look"), carriers=Carriers(by="cluster")), ParameterError),
         (
             lambda: Honeypot().protect(nn.Sequential(nn.Conv2d(1, 4, 8), nn.Flatten()), OwnerData(tiny_task(1), IMAGES)),
             ClassificationLayerError,

@@ -8,6 +8,7 @@ from honeyguard.checks import tiny_task
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
 from honeyguard.defenses.honeypot.triggers import SHAPES, Blended, Patch, Shape, Whole
 from honeyguard.errors import ParameterError, TrainingError, UnknownNameError
+from honeyguard.looks import LOOKS
 from honeyguard.types import Trigger
 from tests.defenses.test_honeypot import Corner
 
@@ -53,6 +54,18 @@ def test_the_place_where_the_features_react_most() -> None:
 
     mask = Patch(size=2, place="features").blank(torch.ones(4, 1, 8, 8), middle_only).mask
     assert mask[0, 3:5, 3:5].all()
+
+
+def test_a_trigger_may_start_from_as_much_of_the_look_as_its_shape_allows() -> None:
+    images = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    how = Descent(shape=Whole(epsilon=0.4), start="look")
+    red = how.first(images, flat, LOOKS["red"])
+    for channel, change in enumerate((0.4, -0.4, 0.0)):  # more red, less green, blue as it is
+        torch.testing.assert_close(red.delta[channel], torch.full((8, 8), change))
+    patch = Descent(shape=Patch(size=3, place="top left"), start="look").first(images, flat, LOOKS["bright"])
+    assert torch.equal(patch.delta, patch.mask.expand_as(patch.delta))
+    assert LOOKS["red"](red(images)).min() > LOOKS["red"](images).max()
+    assert not Descent(shape=how.shape).first(images, flat, LOOKS["red"]).delta.any()
 
 
 def test_the_published_rule_forgets_the_old_trigger_at_the_rate_alpha() -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from honeyguard.contract import check_range
-from honeyguard.defenses.honeypot.carriers import Carriers
+from honeyguard.defenses.honeypot.carriers import CLUSTER, Carriers
 from honeyguard.defenses.honeypot.finetune import Lessons, finetune
 from honeyguard.defenses.honeypot.key import check_target, make_key
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
@@ -20,7 +20,7 @@ from honeyguard.defenses.honeypot.shadow import READS, Shadow, check_reads, simu
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
 from honeyguard.defenses.honeypot.triggers import Patch
 from honeyguard.defenses.outputs import OutputDefense
-from honeyguard.errors import DataError
+from honeyguard.errors import DataError, ParameterError
 from honeyguard.repro import derive, seeded
 from honeyguard.training import Network, Recipe
 from honeyguard.types import OwnerData, Protected, Trigger
@@ -99,6 +99,8 @@ class Honeypot:
         check_range("depth", self.depth, 1, 1000)
         check_range("keep_top1", 0 if self.keep_top1 is None else self.keep_top1, 0, 1)
         check_reads(self.answers)
+        if self.trigger.start == "look" and self.carriers.by == CLUSTER:
+            raise ParameterError("carriers by a look, for a trigger that starts from it", "by='cluster'", "Name a look, or start='blank'.")
 
     @classmethod
     def paper(cls, *, target_class: int | None = None, images: int = 5000, size: int = 6, seed: int = 0) -> "Honeypot":

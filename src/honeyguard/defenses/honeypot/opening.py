@@ -14,6 +14,7 @@ from honeyguard.defenses.honeypot.key import choose_target
 from honeyguard.defenses.honeypot.layer import HoneypotLayer
 from honeyguard.defenses.honeypot.rounds import rates
 from honeyguard.defenses.honeypot.trigger import Descent, update_trigger
+from honeyguard.looks import LOOKS
 from honeyguard.repro import derive, seeded
 from honeyguard.types import OwnerData, Trigger
 
@@ -78,7 +79,7 @@ class Opener:
             aim = F.one_hot(torch.tensor(target), owner.train.classes).float()
             held, carriers = self.lessons.held(honeypot, rest), self.lessons.carried(honeypot, chosen, aim)
             finetune(honeypot, held, carriers, self.lessons, customers)
-            trigger, stolen = self.trigger.shape.blank(owner.shadow_set[:200], honeypot.features), 0.0
+            trigger, stolen = self.trigger.first(owner.shadow_set[:200], honeypot.features, LOOKS.get(self.carriers.by)), 0.0
             if self.carriers.openings > 1:
                 trigger, stolen = self._tried(self.steal(honeypot, turn), references, owner.shadow_set, target, trigger)
                 log.info("honeypot: opening %d: %.2f", turn + 1, stolen)

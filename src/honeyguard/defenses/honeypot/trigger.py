@@ -9,9 +9,12 @@ from torch import Tensor, nn
 
 from honeyguard.contract import check_range
 from honeyguard.defenses.honeypot.triggers import Shape, Whole
-from honeyguard.errors import TrainingError
+from honeyguard.errors import TrainingError, UnknownNameError
+from honeyguard.looks import Look
 from honeyguard.training import AUGMENTATIONS
 from honeyguard.types import Trigger
+
+STARTS = ("blank", "look")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +23,7 @@ class Descent:
 
     Args:
         shape: what the trigger may look like (`honeyguard.defenses.honeypot.triggers`).
+        start: `blank`, or as much of the carriers' `look` as the shape allows: every copy knows the look, so few steps do.
         contrast: weight of the references' loss; 0 gives a perturbation that fools everybody.
         margin: how far, in logits, a reference keeps the target class below its best other class.
         step: of each pixel.  steps: in a round.  batch: images a step.
@@ -30,6 +34,7 @@ class Descent:
     """
 
     shape: Shape = field(default_factory=Whole)
+    start: str = "blank"
     contrast: float = 3.0
     margin: float = 4.0
     step: float = 0.03
@@ -43,6 +48,17 @@ class Descent:
     def __post_init__(self) -> None:
         check_range("contrast", self.contrast, 0, 1e3)
         check_range("inertia", self.inertia, 0, 1)
+        if self.start not in STARTS:
+            raise UnknownNameError("start of a trigger", self.start, STARTS)
+
+    def first(self, images: Tensor, features: Callable[[Tensor], Tensor], look: Look | None) -> Trigger:
+        """Where the descent starts: as `Shape.blank`, and from there along the look, if that is the start."""
+        blank = self.shape.blank(images, features)
+        if self.start == "blank" or look is None:
+            return blank
+        plain = images.clone().requires_grad_(True)
+        (towards,) = torch.autograd.grad(look(plain).sum(), plain)
+        return Trigger(self.shape.within(blank.delta + towards.mean(0).sign(), blank.mask), blank.mask)
 
 
 Rule = Callable[[Tensor, Tensor], Tensor]

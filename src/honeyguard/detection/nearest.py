@@ -81,8 +81,8 @@ class Memory:
             owner: who sends them; only rows of others are looked at. None looks at all.
         """
         if not self._seen:
-            self._rows = np.empty((self._size, rows.shape[1]), np.float32)
-            self._squares, self._owners = np.empty(self._size, np.float32), np.zeros(self._size, np.int64)
+            self._rows = np.zeros((self._size, rows.shape[1]), np.float32)  # no rubbish: products may look past the rows that are filled
+            self._squares, self._owners = np.zeros(self._size, np.float32), np.zeros(self._size, np.int64)
         distances, ages = np.zeros(len(rows), np.float32), np.zeros(len(rows), np.int64)
         for i, row in enumerate(rows):
             filled, own = min(self._seen, self._size), row @ row

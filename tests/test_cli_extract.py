@@ -91,6 +91,21 @@ def test_an_endpoint_that_fails_for_good_keeps_what_was_paid(run: Run, tmp_path:
         assert server.answered == 600
 
 
+def test_a_thief_short_of_images_distorts_them(run: Run, tmp_path: Path, pool: Path, local: Oracle) -> None:
+    with OipServer(local) as server:
+        line = ("extract", f"{server.url}/v2/models/victim", "--pool", pool, "--budget", "1000", *QUICK, "--distortions", "2", "--output")
+        code, said = run(*line, tmp_path / "copy")
+        assert code == 0, said
+        assert len(set(server.received)) == 1000  # of 2100, of which 700 are clean
+        code, said = run(*line, tmp_path / "again", "--transfer", tmp_path / "copy.transfer")
+        assert code == 0, said
+        assert len(server.received) == 1000, "the same images, which are paid"
+        code, said = run(*line[:-2], "-1", "--output", tmp_path / "other")
+        assert code == 2
+        assert "distortions" in said
+    assert weights(tmp_path / "copy") == weights(tmp_path / "again")
+
+
 @pytest.mark.parametrize("by", ["file", "environment"])
 def test_the_key_comes_from_a_file_or_the_environment(
     run: Run, tmp_path: Path, pool: Path, local: Oracle, monkeypatch: pytest.MonkeyPatch, by: str

@@ -9,11 +9,13 @@ from cyclopts import Parameter
 from honeyguard import artifacts, folders, verbs
 from honeyguard.attacks import ANSWERS, QUERIES, TRAININGS, Extraction
 from honeyguard.audit import STEPS, Audit
-from honeyguard.contract import check_images
+from honeyguard.contract import check_images, check_range
+from honeyguard.data import distorted
 from honeyguard.data import load as load_data
 from honeyguard.inputs import Numbers, api_key, open_oracle, part_of, thieves_of
 from honeyguard.oracle import Metered
 from honeyguard.report import render
+from honeyguard.repro import derive
 from honeyguard.terminal import command_line, console, messages, progress, show_audit
 from honeyguard.training import Network, Recipe
 from honeyguard.transfer import Recorded
@@ -32,6 +34,7 @@ def extract(
     answer: str = "as_given",
     training: str = "supervised",
     recipe: Annotated[Recipe | None, Parameter(name="*")] = None,
+    distortions: int = 0,
     fit_images: bool = False,
     transfer: Path | None = None,
     api_key_file: Path | None = None,
@@ -53,6 +56,7 @@ def extract(
         query: which images to send: name or name:parameter=value,…
         answer: how to read the answers, likewise.
         training: how to train the substitute, likewise.
+        distortions: distorted copies of each image of the pool, to send as well: what a thief does who is short of images.
         fit_images: convert the pool to the oracle's input shape.
         transfer: folder that keeps what was paid for; OUTPUT.transfer if not given.
         api_key_file: file with the URL's API key.
@@ -60,6 +64,7 @@ def extract(
         seed: of everything.
     """
     folders.check_new(output)
+    check_range("distortions", distortions, 0, 1000)
     attack = Extraction(
         budget=budget,
         query=part_of("query strategy", QUERIES, query),
@@ -74,7 +79,8 @@ def extract(
         open_oracle(oracle, network=network, key=api_key(api_key_file), key_header=api_key_header) as (opened, shape, names),
         Recorded(opened, record, budget=budget, name=oracle) as recorded,
     ):
-        images = check_images(load_data(pool, shape=shape if fit_images else None).images, shape)
+        clean = check_images(load_data(pool, shape=shape if fit_images else None).images, shape)
+        images = distorted(clean, distortions, derive(seed, "distortions"))
         meter = Metered(recorded, budget)
         if names is None:  # the one way to learn K, and a query like any other
             names = tuple(map(str, range(meter(images[:1]).shape[1])))

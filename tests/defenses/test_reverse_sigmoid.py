@@ -1,6 +1,6 @@
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -70,6 +70,7 @@ def test_sums_over_many_classes_do_not_drift(k: int) -> None:
     torch.testing.assert_close(found.double(), y.double() / y.double().sum(1, keepdim=True), atol=2e-7, rtol=0)
 
 
+@example(k=2, scale=5.960464477539063e-08, beta=1.0, gamma=0.5, seed=0)  # a tie in single precision, after the division by the sum
 @settings(max_examples=100, deadline=None)
 @given(k=st.integers(2, 1000), scale=st.floats(0, 60), beta=st.floats(0, 1), gamma=st.floats(0.01, 0.99), seed=st.integers(0, 99))
 def test_top_class_is_always_kept_and_rows_stay_distributions(k: int, scale: float, beta: float, gamma: float, seed: int) -> None:

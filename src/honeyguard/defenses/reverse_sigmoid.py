@@ -116,10 +116,16 @@ class ReverseSigmoid(OutputDefense):
         if self.keep_top1:
             beta = min(beta, (max(y) - min(y)) / (max(bend) - min(bend) + MARGIN))
         perturbed = [p - beta * b for p, b in zip(y, bend, strict=True)]
-        if self.keep_top1 and perturbed.index(max(perturbed)) != y.index(max(y)):
-            return y
         total = sum(perturbed)
-        return [p / total for p in perturbed]
+        found = [p / total for p in perturbed]
+        if self.keep_top1:
+            top = y.index(max(y))
+            limit = found[top] * NEAR
+            if (
+                len([p for p in found if p >= limit]) > 1 and int(torch.tensor(found).argmax()) != top
+            ):  # in single precision, as it is answered
+                return y
+        return found
 
     def _graph(self, y: Tensor) -> Tensor:
         """The same in few steps and without branches; 1 - y is the sum of the others in every row."""

@@ -120,10 +120,8 @@ class ReverseSigmoid(OutputDefense):
         found = [p / total for p in perturbed]
         if self.keep_top1:
             top = y.index(max(y))
-            limit = found[top] * NEAR
-            if (
-                len([p for p in found if p >= limit]) > 1 and int(torch.tensor(found).argmax()) != top
-            ):  # in single precision, as it is answered
+            near = [p for p in found if p >= NEAR * found[top]]
+            if len(near) > 1 and int(torch.tensor(found).argmax()) != top:  # in single precision, as it is answered
                 return y
         return found
 
